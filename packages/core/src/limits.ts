@@ -1,0 +1,36 @@
+/** Every bound of the server that is not a setting, in one place (invariant 9). Sizes in bytes, times in milliseconds. */
+
+/** Sealed-object blocks and WAL payload checksums cover this many bytes. Persisted formats depend on it. */
+export const BLOCK_BYTES: number = 64 * 1024;
+/** Canonical path of a stream, percent-encoded. LMDB keys end at 1,978 bytes. */
+export const PATH_BYTES_MAX = 1024;
+export const URL_BYTES_MAX = 4096;
+export const HEADER_BYTES_MAX: number = 16 * 1024;
+export const HEADER_COUNT_MAX = 100;
+export const CONTENT_TYPE_BYTES_MAX = 256;
+export const PRODUCER_ID_BYTES_MAX = 256;
+export const STREAM_SEQ_BYTES_MAX = 256;
+/** A hundred years; a longer sliding window is refused. */
+export const TTL_SECONDS_MAX = 3_155_760_000;
+export const JSON_MESSAGES_MAX = 1_000_000;
+/** A stream at least this large in one WAL segment gets objects of its own. */
+export const SEGMENT_OBJECT_BYTES_MIN: number = 4 * 1024 * 1024;
+/** Sealed objects are cut here; one extent of one WAL segment is never cut. */
+export const OBJECT_BYTES_TARGET: number = 64 * 1024 * 1024;
+export const UPLOAD_CONCURRENCY = 4;
+export const CONNECTIONS_MAX = 16_384;
+export const WAITERS_PER_STREAM_MAX = 10_000;
+export const WAITERS_MAX = 50_000;
+/** Streams whose state stays in memory though nothing pins it. */
+export const RESIDENT_STREAMS_MAX = 131_072;
+/** Newest committed payloads kept in memory for tail reads. */
+export const MEMORY_TAIL_BYTES_MAX: number = 64 * 1024 * 1024;
+/** Whole chunks kept in memory for the next reader. */
+export const CHUNK_MEMORY_BYTES_MAX: number = 64 * 1024 * 1024;
+/** Files of the disk cache. */
+export const CACHE_FILES_MAX = 16_384;
+/** Response bodies in flight; past it, readers get small pieces. */
+export const BODIES_IN_FLIGHT_BYTES_MAX: number = 32 * 1024 * 1024;
+export const STALLED_READER_MS = 60_000;
+/** Hot extents that the WAL may hold before appends are refused as if its bytes were used up. */
+export const HOT_EXTENTS_MAX = 8_000_000;
