@@ -1,1 +1,12 @@
-export {};
+export * from "./chunk-cache.ts";
+export * from "./collector.ts";
+export * from "./merged-reader.ts";
+export * from "./object-store/directory.ts";
+export * from "./object-store/memory.ts";
+export * from "./object-store/open.ts";
+export * from "./object-store/probe.ts";
+export * from "./object-store/s3.ts";
+export * from "./read-roll.ts";
+export * from "./roller.ts";
+export * from "./single-flight.ts";
+export * from "./verify-object.ts";

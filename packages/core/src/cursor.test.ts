@@ -1,0 +1,62 @@
+import * as fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { responseCursor } from "./cursor.ts";
+
+const EPOCH_MS = Date.UTC(2024, 9, 9);
+const NOW_MS = EPOCH_MS + 1000 * 20_000 + 19_999;
+const lowest = () => 0;
+const highest = () => 1 - 2 ** -53;
+
+describe("cursors", () => {
+  test.each<[string | null, string, string]>([
+    [null, "1000", "1000"],
+    ["999", "1000", "1000"],
+    ["0", "1000", "1000"],
+    ["1000", "1001", "1180"],
+    ["0001000", "1001", "1180"],
+    ["5000", "5001", "5180"],
+    ["999999999999999", "1000000000000000", "1000000000000179"],
+    ["1000000000000000", "1000", "1000"],
+    ["100000000000000000000000000", "1000", "1000"],
+    ["-5000", "1000", "1000"],
+    ["+5000", "1000", "1000"],
+    ["5000.5", "1000", "1000"],
+    ["5e3", "1000", "1000"],
+    ["0x5000", "1000", "1000"],
+    [" 5000", "1000", "1000"],
+    ["5000\n", "1000", "1000"],
+    ["٥٠٠٠", "1000", "1000"],
+    ["abc", "1000", "1000"],
+    ["", "1000", "1000"],
+  ])("after %j comes %s to %s", (requested, first, last) => {
+    expect(responseCursor(requested, NOW_MS, lowest)).toBe(first);
+    expect(responseCursor(requested, NOW_MS, highest)).toBe(last);
+  });
+
+  test("the interval changes every 20 s", () => {
+    expect(responseCursor(null, EPOCH_MS + 19_999, lowest)).toBe("0");
+    expect(responseCursor(null, EPOCH_MS + 20_000, lowest)).toBe("1");
+  });
+
+  test("a clock before the epoch gives cursor 0", () => {
+    expect(responseCursor(null, 0, lowest)).toBe("0");
+  });
+
+  test("a cursor is decimal and greater than an echoed one that has reached it", () => {
+    const fraction = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
+    fc.assert(
+      fc.property(
+        fc.nat({ max: 999_999_999_999_999 }),
+        fc.integer({ min: 0, max: 8.64e15 }),
+        fraction,
+        (echoed, now, f) => {
+          const cursor = responseCursor(String(echoed), now, () => f);
+          expect(cursor).toMatch(/^\d{1,16}$/);
+          const current = Number(responseCursor(null, now, () => f));
+          expect(Number(cursor) > echoed && Number(cursor) >= current).toBe(true);
+          expect(Number(cursor) - Math.max(echoed, current)).toBeLessThanOrEqual(180);
+        },
+      ),
+    );
+  });
+});

@@ -1,0 +1,96 @@
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { crc, sampleFrames } from "../test-support/codec.ts";
+import { anySteps, historyOf } from "../test-support/history.ts";
+import { generation, lsn, position } from "./brand.ts";
+import { StreamError } from "./errors.ts";
+import { decodeFrameHeader, encodeFrameHeader } from "./frame.ts";
+import type { AppendFrame, Frame, FrameHeader } from "./frame.ts";
+import { applyDigest, applyFrame } from "./replay.ts";
+import type { StreamDigest } from "./replay.ts";
+import type { StreamState } from "./stream-state.ts";
+
+const headerOf = (frame: Frame): FrameHeader => decodeFrameHeader(encodeFrameHeader(frame, crc), 0, crc);
+const [create, append, touch, remove] = sampleFrames.map(headerOf) as [
+  FrameHeader,
+  FrameHeader,
+  FrameHeader,
+  FrameHeader,
+];
+
+function fold(...headers: FrameHeader[]): StreamState {
+  let state: StreamState | undefined;
+  for (const [index, header] of headers.entries()) state = applyFrame(state, header, lsn(100 + index));
+  return state as StreamState;
+}
+
+test("a create, an append that closes, a touch and a delete fold into one state", () => {
+  expect(fold(create)).toMatchObject({ tail: 5, closed: false, touchedAtMs: 1_760_000_000_000, lsn: 100 });
+  const closedBy = { id: "writer-é", epoch: 2, seq: 300 };
+  expect(fold(create, append)).toMatchObject({ tail: 12, closed: true, closedBy, streamSeq: "0042", lsn: 101 });
+  expect(fold(create, append, touch)).toMatchObject({ touchedAtMs: 1_760_000_000_002, closed: true });
+  expect(fold(create, append, touch, remove)).toMatchObject({ deleted: true, tail: 12, lsn: 103 });
+});
+
+test("frames that a state already includes change nothing, however often they are replayed", () => {
+  fc.assert(
+    fc.property(anySteps, (steps) => {
+      const { segments, states } = historyOf(steps);
+      const replayed = new Map(states);
+      for (const { frames } of segments) {
+        for (const { header, lsnEnd } of frames) {
+          const state = applyFrame(replayed.get(header.stream), header, lsnEnd);
+          if (state !== undefined) replayed.set(header.stream, state);
+        }
+      }
+      expect(replayed).toEqual(states);
+    }),
+  );
+});
+
+const plain: AppendFrame = { ...(sampleFrames[1] as AppendFrame), closed: false, closedBy: null };
+
+test.each<[string, FrameHeader[]]>([
+  ["an append before the create", [append]],
+  ["a delete before the create", [remove]],
+  ["a second create", [create, create]],
+  ["an append past the tail", [create, headerOf({ ...plain, start: position(6) })]],
+  ["an append below the tail", [create, headerOf({ ...plain, start: position(4) })]],
+  ["an append to a closed stream", [create, append, headerOf({ ...plain, start: position(12) })]],
+  ["an append to a deleted stream", [create, remove, headerOf(plain)]],
+  ["a second delete", [create, remove, remove]],
+])("%s is corrupt", (_, headers) => {
+  expect(() => fold(...headers)).toThrow(expect.objectContaining({ code: "corrupt-wal" }));
+});
+
+const nothing: StreamDigest = {
+  stream: generation(7),
+  created: null,
+  start: null,
+  tail: null,
+  closed: false,
+  closedBy: null,
+  streamSeq: null,
+  producers: [],
+  touchedAtMs: null,
+  deleted: false,
+  lsn: lsn(500),
+};
+
+test.each<[string, StreamState | undefined, StreamDigest]>([
+  ["continues an unknown stream", undefined, nothing],
+  ["creates a known stream", fold(create), { ...nothing, created: fold(create).identity }],
+  ["starts past the tail", fold(create), { ...nothing, start: position(6), tail: position(9) }],
+  ["continues a closed stream", fold(create, append), { ...nothing, start: position(12), tail: position(13) }],
+  ["continues a deleted stream", fold(create, remove), nothing],
+])("a digest that %s is corrupt", (_, state, digest) => {
+  expect(() => applyDigest(state, new Map(), digest)).toThrow(StreamError);
+});
+
+test("a digest that a state already includes changes neither it nor its producers", () => {
+  const producers = new Map();
+  const state = { ...fold(create), lsn: lsn(500) };
+  const digest = { ...nothing, producers: [{ id: "a", epoch: 1, seq: 1 }] };
+  expect(applyDigest(state, producers, digest)).toBe(state);
+  expect(producers.size).toBe(0);
+});

@@ -1,0 +1,201 @@
+/**
+ * Which objects a sealed WAL segment becomes, and what it did to each stream: a pure fold of the segment's frames.
+ * The same segment always gives the same plan, so a roll that a crash cut off is redone under the same keys.
+ */
+
+import { lsn, position } from "./brand.ts";
+import type { Generation, Lsn, Position } from "./brand.ts";
+import { StreamError } from "./errors.ts";
+import type { AppendHeader, CreateHeader, FrameHeader } from "./frame.ts";
+import { OBJECT_BYTES_TARGET, SEGMENT_OBJECT_BYTES_MIN } from "./limits.ts";
+import type { StreamDigest } from "./replay.ts";
+import type { ProducerTuple } from "./stream-state.ts";
+
+/** A stream's bytes of the segment. */
+export interface PlannedExtent {
+  readonly stream: Generation;
+  readonly start: Position;
+  readonly end: Position;
+  /** Where its payload lies in the segment file: byte position, bytes, byte position, bytes, … in stream order. */
+  readonly sources: readonly number[];
+  readonly lengths: readonly number[];
+}
+
+export interface PlannedObject {
+  readonly extents: readonly PlannedExtent[];
+  /** Payload bytes of all extents. */
+  readonly payloadBytes: number;
+}
+
+export interface RollPlan {
+  readonly base: Lsn;
+  readonly end: Lsn;
+  /** Streams large enough for an object of their own come first, then packs; by stream id in both. May be empty. */
+  readonly objects: readonly PlannedObject[];
+  /** One for each stream that the segment names, by stream id. */
+  readonly digests: readonly StreamDigest[];
+}
+
+type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
+
+/** A stream's digest in the making, and the ends of its chain of payloads. */
+interface Fold {
+  readonly digest: Mutable<StreamDigest>;
+  producers: Map<string, ProducerTuple> | null;
+  first: number;
+  last: number;
+}
+
+/**
+ * Payloads of all streams in flat number arrays, chained stream by stream: a segment may hold 400,000 frames, and an
+ * array for each of as many streams would cost several times its content. `table` keeps four numbers for a payload:
+ * its place, its size, the index of its first message in `lengths`, the index of the stream's next payload or -1.
+ */
+class Payloads {
+  private readonly table: number[] = [];
+  private readonly lengths: number[] = [];
+
+  add(fold: Fold, at: number, bytes: number, lengths: readonly number[]): void {
+    const index = this.table.length;
+    if (fold.last >= 0) this.table[fold.last + 3] = index;
+    else fold.first = index;
+    fold.last = index;
+    this.table.push(at, bytes, this.lengths.length, -1);
+    for (const length of lengths) this.lengths.push(length);
+  }
+
+  /** The extent of a stream that has payloads. */
+  extent(fold: Fold): PlannedExtent {
+    const { stream, start, tail } = fold.digest;
+    const sources: number[] = [];
+    const lengths: number[] = [];
+    for (let index = fold.first; index >= 0; index = this.table[index + 3] as number) {
+      const bytes = this.table[index + 1] as number;
+      sources.push(this.table[index] as number, bytes);
+      let from = this.table[index + 2] as number;
+      for (let left = bytes; left > 0; from++) {
+        const length = this.lengths[from] as number;
+        lengths.push(length);
+        left -= length;
+      }
+    }
+    // Copies, because an array that grew by pushes has room for 17 numbers at least, and a copy has none to spare.
+    return {
+      stream,
+      start: start as Position,
+      end: tail as Position,
+      sources: sources.slice(),
+      lengths: lengths.slice(),
+    };
+  }
+}
+
+function fail(stream: Generation, what: string): never {
+  throw new StreamError("corrupt-wal", `stream ${stream}: ${what}`);
+}
+
+function newFold(stream: Generation): Fold {
+  const digest: Mutable<StreamDigest> = {
+    stream,
+    created: null,
+    start: null,
+    tail: null,
+    closed: false,
+    closedBy: null,
+    streamSeq: null,
+    producers: [],
+    touchedAtMs: null,
+    deleted: false,
+    lsn: lsn(0),
+  };
+  return { digest, producers: null, first: -1, last: -1 };
+}
+
+function foldCreate(fold: Fold, header: CreateHeader): void {
+  const { stream: id, path, config, lineage, atMs: createdAtMs } = header;
+  if (fold.digest.lsn !== 0) fail(id, "a create frame after other frames of the stream");
+  fold.digest.created = { id, path, config, createdAtMs, lineage };
+}
+
+function foldAppend(fold: Fold, header: AppendHeader): void {
+  const { digest } = fold;
+  digest.closedBy = header.closedBy;
+  digest.streamSeq = header.streamSeq ?? digest.streamSeq;
+  if (header.producers.length === 0) return;
+  fold.producers ??= new Map();
+  for (const producer of header.producers) fold.producers.set(producer.id, producer);
+}
+
+function foldFrame(fold: Fold, header: FrameHeader, payloadAt: number, payloads: Payloads): void {
+  const { digest } = fold;
+  if (digest.deleted) fail(header.stream, `a ${header.kind} frame after its delete frame`);
+  if (header.kind === "delete") {
+    digest.deleted = true;
+    return;
+  }
+  digest.touchedAtMs = header.atMs;
+  if (header.kind === "touch") return;
+  if (digest.closed) fail(header.stream, `a ${header.kind} frame after it was closed`);
+  if (digest.tail !== null && digest.tail !== header.start) {
+    fail(header.stream, `a frame at ${header.start}, but the one before ends at ${digest.tail}`);
+  }
+  if (header.kind === "create") foldCreate(fold, header);
+  else foldAppend(fold, header);
+  digest.start ??= header.start;
+  digest.tail = position(header.start + header.payloadBytes);
+  digest.closed = header.closed;
+  if (header.payloadBytes > 0) payloads.add(fold, payloadAt, header.payloadBytes, header.lengths);
+}
+
+function cutObjects(folds: readonly Fold[], payloads: Payloads): PlannedObject[] {
+  const own: PlannedObject[] = [];
+  const packs: PlannedObject[] = [];
+  let extents: PlannedExtent[] = [];
+  let packBytes = 0;
+  for (const fold of folds) {
+    if (fold.digest.deleted || fold.first < 0) continue;
+    const extent = payloads.extent(fold);
+    const bytes = extent.end - extent.start;
+    if (bytes >= SEGMENT_OBJECT_BYTES_MIN) {
+      own.push({ extents: [extent], payloadBytes: bytes });
+      continue;
+    }
+    if (packBytes + bytes > OBJECT_BYTES_TARGET) {
+      packs.push({ extents, payloadBytes: packBytes });
+      extents = [];
+      packBytes = 0;
+    }
+    extents.push(extent);
+    packBytes += bytes;
+  }
+  if (extents.length > 0) packs.push({ extents, payloadBytes: packBytes });
+  return [...own, ...packs];
+}
+
+/**
+ * The plan for the segment [base, end). `payloadAt` is a byte position in the segment file, so that a frame ends at LSN
+ * `base + payloadAt + payloadBytes`. Nothing of a frame is kept but numbers. @throws StreamError corrupt-wal
+ */
+export function planRoll(
+  frames: Iterable<{ readonly header: FrameHeader; readonly payloadAt: number }>,
+  options: { readonly base: Lsn; readonly end: Lsn },
+): RollPlan {
+  const byStream = new Map<Generation, Fold>();
+  const payloads = new Payloads();
+  for (const { header, payloadAt } of frames) {
+    let fold = byStream.get(header.stream);
+    if (fold === undefined) {
+      fold = newFold(header.stream);
+      byStream.set(header.stream, fold);
+    }
+    foldFrame(fold, header, payloadAt, payloads);
+    fold.digest.lsn = lsn(options.base + payloadAt + header.payloadBytes);
+    if (fold.digest.lsn > options.end) fail(header.stream, `a frame past its segment's end, LSN ${options.end}`);
+  }
+  const folds = [...byStream.values()].sort((left, right) => left.digest.stream - right.digest.stream);
+  const digests = folds.map(({ digest, producers }): StreamDigest => {
+    if (producers !== null) digest.producers = [...producers.values()];
+    return digest;
+  });
+  return { base: options.base, end: options.end, objects: cutObjects(folds, payloads), digests };
+}

@@ -1,0 +1,105 @@
+/**
+ * The catalog: what the WAL and the objects say, in a form that is found by key. One file per key kind; this one joins
+ * them, names the few numbers that belong to the whole, and is the only one that commits.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { crc32 } from "node:zlib";
+import { decodeMeta, encodeMeta } from "@coldbrook/core";
+import { DeletedStreams } from "./deleted.ts";
+import { decodeValue, openEnvironment, openStore } from "./environment.ts";
+import type { CatalogEnvironment, ValueStore } from "./environment.ts";
+import { ExpiryRecords } from "./expiry.ts";
+import { ExtentRecords } from "./extents.ts";
+import { ObjectRecords } from "./objects.ts";
+import { ProducerRecords } from "./producers.ts";
+import { StreamRecords } from "./streams.ts";
+
+/** Of every named number, the meaning. */
+export type MetaName =
+  /** Layout of the catalog. */
+  | "version"
+  /** All frames that end at or before this LSN are in the catalog. */
+  | "appliedLsn"
+  /** All bytes below this LSN are in objects that the catalog knows. */
+  | "rolledLsn"
+  /** Every generation minted so far is at or below this. */
+  | "generation";
+
+export const CATALOG_VERSION = 1;
+
+const SIZE_FILE = "size";
+
+export class Catalog {
+  readonly streams: StreamRecords;
+  readonly producers: ProducerRecords;
+  readonly extents: ExtentRecords;
+  readonly objects: ObjectRecords;
+  readonly expiry: ExpiryRecords;
+  readonly deleted: DeletedStreams;
+  readonly #environment: CatalogEnvironment;
+  readonly #directory: string;
+  #recordedSize = 0;
+  readonly #meta: ValueStore<string>;
+
+  private constructor(directory: string, environment: CatalogEnvironment) {
+    this.#directory = directory;
+    this.#environment = environment;
+    this.#meta = openStore(environment, "meta");
+    this.streams = new StreamRecords(environment);
+    this.producers = new ProducerRecords(environment);
+    this.extents = new ExtentRecords(environment);
+    this.objects = new ObjectRecords(environment);
+    this.expiry = new ExpiryRecords(environment);
+    this.deleted = new DeletedStreams(environment);
+  }
+
+  /** @throws when LMDB cannot open the directory's files. */
+  static open(directory: string): Catalog {
+    return new Catalog(directory, openEnvironment(directory));
+  }
+
+  /** A named number; undefined before its first commit. @throws StreamError corrupt-catalog */
+  meta(name: MetaName): number | undefined {
+    const bytes = this.#meta.get(name);
+    return bytes === undefined ? undefined : decodeValue(this.#environment, name, () => decodeMeta(name, bytes, crc32));
+  }
+
+  /** To be called inside a batch. */
+  setMeta(name: MetaName, value: number): void {
+    void this.#meta.put(name, encodeMeta(name, value, crc32));
+  }
+
+  /** All changes that `change` makes, or none. Resolves when they are committed, not when they are on disk. */
+  async batch(change: () => void): Promise<void> {
+    await this.#environment.root.batch(change);
+  }
+
+  /** Resolves when all that was committed is on disk. */
+  async flushed(): Promise<void> {
+    await this.#environment.root.flushed;
+  }
+
+  /** Size that the file of that catalog once had: it never shrinks by itself. */
+  static recordedSize(directory: string): number | null {
+    try {
+      const text = fs.readFileSync(path.join(directory, SIZE_FILE), "utf8");
+      return /^\d{1,15}$/.test(text) ? Number(text) : null;
+    } catch {
+      // Not recorded yet: then nothing is known against the file.
+      return null;
+    }
+  }
+
+  /** Notes the file's size, so that a start can tell when it was cut short. */
+  recordSize(): void {
+    const { size } = fs.statSync(path.join(this.#directory, "data.mdb"));
+    if (size === this.#recordedSize) return;
+    fs.writeFileSync(path.join(this.#directory, SIZE_FILE), String(size));
+    this.#recordedSize = size;
+  }
+
+  async close(): Promise<void> {
+    await this.#environment.root.close();
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * `coldbrook check`: reads everything that a stopped server keeps, verifies every checksum, and that everything referred to is
+ * there and everything there is referred to. Changes nothing. Tests use it as their oracle.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { crc32 } from "node:zlib";
+import { lsn, ObjectStoreError, StreamError } from "@coldbrook/core";
+import type { ColdExtent, Generation, Lsn, ObjectStore, StreamState } from "@coldbrook/core";
+import { openObjectStore, readRolls, verifyCache, verifyObject } from "@coldbrook/tiering";
+import { Catalog, CATALOG_VERSION } from "../catalog/catalog.ts";
+import { openDataDir } from "../data-dir.ts";
+import type { DataDir } from "../data-dir.ts";
+import type { Stream } from "../engine/stream.ts";
+import type { Settings } from "../settings.ts";
+import { recover } from "../wal/recovery.ts";
+
+/** Prints a line for each finding, then a summary. Returns the exit code: 0 when all is sound, else 1. */
+export async function check(settings: Settings, print: (line: string) => void): Promise<number> {
+  const dataDir = openDataDir(settings.dataDir);
+  try {
+    const store = await openObjectStore(settings.store, { dataDir: settings.dataDir });
+    const checker = new Checker(dataDir, store, print);
+    await checker.run();
+    await store.close();
+    const { findings, counts } = checker;
+    print(
+      `${findings === 0 ? "sound" : `${findings} findings`}: ${counts.streams} streams, ${counts.extents} extents, ${counts.rolls} rolls, ${counts.objects} objects, ${counts.segments} WAL segments, ${counts.cacheFiles} cache files`,
+    );
+    return findings === 0 ? 0 : 1;
+  } finally {
+    dataDir.release();
+  }
+}
+
+class Checker {
+  findings = 0;
+  readonly counts = { streams: 0, extents: 0, rolls: 0, objects: 0, segments: 0, cacheFiles: 0 };
+  readonly #dataDir: DataDir;
+  readonly #store: ObjectStore;
+  readonly #print: (line: string) => void;
+  readonly #extentsOfObject = new Map<string, number>();
+
+  constructor(dataDir: DataDir, store: ObjectStore, print: (line: string) => void) {
+    this.#dataDir = dataDir;
+    this.#store = store;
+    this.#print = print;
+  }
+
+  async run(): Promise<void> {
+    const cache = await verifyCache(this.#dataDir.cache);
+    this.counts.cacheFiles = cache.files;
+    for (const problem of cache.problems) this.#found(problem);
+    const catalog = this.#openCatalog();
+    const rolledLsn = await this.#rolls(catalog);
+    if (catalog === null) return;
+    const streams = await this.#wal(catalog, rolledLsn);
+    this.#catalog(catalog, streams);
+    this.#objects(catalog);
+    await catalog.close();
+  }
+
+  #found(what: string): void {
+    this.findings += 1;
+    this.#print(what);
+  }
+
+  /** Runs a step; a fault is a finding. */
+  #guard<T>(step: () => T): T | undefined {
+    try {
+      return step();
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error;
+      this.#found(error.message);
+      return undefined;
+    }
+  }
+
+  #openCatalog(): Catalog | null {
+    const { catalog: directory } = this.#dataDir;
+    const file = path.join(directory, "data.mdb");
+    if (!fs.existsSync(file)) {
+      this.#found(`catalog ${directory} is missing; the next start rebuilds it`);
+      return null;
+    }
+    const recorded = Catalog.recordedSize(directory);
+    if (recorded !== null && fs.statSync(file).size < recorded) {
+      this.#found(`catalog ${file} is shorter than it was; the next start rebuilds it`);
+      return null;
+    }
+    const catalog = Catalog.open(directory);
+    const version = this.#guard(() => catalog.meta("version"));
+    if (version !== CATALOG_VERSION) this.#found(`catalog ${directory} has version ${version ?? "none"}, expected ${CATALOG_VERSION}`);
+    return catalog;
+  }
+
+  /** Walks the chain of roll records and verifies every object that still has a purpose. */
+  async #rolls(catalog: Catalog | null): Promise<Lsn> {
+    let end = 0;
+    try {
+      for await (const record of readRolls(this.#store, crc32)) {
+        this.counts.rolls += 1;
+        end = record.end;
+        if (record.writerId !== this.#dataDir.shard) this.#found(`roll ${record.base} was written by shard ${record.writerId}`);
+        for (const { key } of record.objects) {
+          const count = catalog === null ? null : this.#guard(() => catalog.objects.load(key));
+          // An object whose last stream is gone may be gone as well.
+          if (count === undefined || (count !== null && count.liveExtents === 0)) continue;
+          this.counts.objects += 1;
+          for (const problem of await verifyObject(this.#store, crc32, key, record)) this.#found(problem);
+        }
+      }
+    } catch (error) {
+      if (!(error instanceof StreamError || error instanceof ObjectStoreError)) throw error;
+      this.#found(error.message);
+    }
+    const rolled = catalog === null ? end : (this.#guard(() => catalog.meta("rolledLsn")) ?? 0);
+    // A roll may be recorded and not yet published; the other way round, the catalog refers to what is not there.
+    if (rolled > end) this.#found(`the catalog says LSN ${rolled} is rolled, the bucket's records end at ${end}`);
+    return lsn(rolled);
+  }
+
+  async #wal(catalog: Catalog, rolledLsn: Lsn): Promise<Map<Generation, Stream>> {
+    const appliedLsn = lsn(this.#guard(() => catalog.meta("appliedLsn")) ?? 0);
+    try {
+      const { wal: directory, shard } = this.#dataDir;
+      const replay = await recover({ directory, shard, catalog, rolledLsn, appliedLsn, repair: false });
+      this.counts.segments = replay.wal.segments.length;
+      if (replay.torn !== null) {
+        const { file, at, bytes } = replay.torn;
+        this.#print(`note: ${file} ends in a torn batch at position ${at} (${bytes} bytes, never acknowledged); the next start cuts it off`);
+      }
+      return new Map(replay.streams.map((stream) => [stream.pending.identity.id, stream]));
+    } catch (error) {
+      if (!(error instanceof StreamError)) throw error;
+      this.#found(error.message);
+      return new Map();
+    }
+  }
+
+  #catalog(catalog: Catalog, replayed: Map<Generation, Stream>): void {
+    const states = new Map<Generation, StreamState>();
+    for (const id of catalog.streams.ids()) {
+      const state = this.#guard(() => catalog.streams.load(id as Generation));
+      if (state === undefined) continue;
+      states.set(state.identity.id, state);
+      this.counts.streams += 1;
+      if (!state.deleted && this.#guard(() => catalog.streams.find(state.identity.path)) === undefined) {
+        const latest = replayed.get(state.identity.id)?.pending;
+        if (latest === undefined || !latest.deleted) this.#found(`stream ${id} "${state.identity.path}" has no name in the catalog`);
+      }
+    }
+    for (const name of catalog.streams.paths()) {
+      const id = this.#guard(() => catalog.streams.find(name));
+      if (id !== undefined && !states.has(id)) this.#found(`path "${name}" names stream ${id}, which is not there`);
+    }
+    for (const { stream, id } of catalog.producers.all()) {
+      this.#guard(() => catalog.producers.load(stream, id));
+      if (!states.has(stream)) this.#found(`producer "${id}" belongs to stream ${stream}, which is not there`);
+    }
+    const coldEnds = this.#extents(catalog, states);
+    for (const [id, state] of states) this.#coverage(id, replayed.get(id)?.pending ?? state, replayed.get(id), coldEnds.get(id) ?? 0);
+  }
+
+  /** Returns where each stream's cold bytes end; a gap between them is a finding. */
+  #extents(catalog: Catalog, states: Map<Generation, StreamState>): Map<Generation, number> {
+    const ends = new Map<Generation, number>();
+    for (const { stream, start } of catalog.extents.keys()) {
+      this.counts.extents += 1;
+      const extent: ColdExtent | undefined = this.#guard(() => catalog.extents.load(stream, start));
+      if (extent === undefined) continue;
+      this.#extentsOfObject.set(extent.object, (this.#extentsOfObject.get(extent.object) ?? 0) + 1);
+      const state = states.get(stream);
+      if (state === undefined) this.#found(`extent ${start} belongs to stream ${stream}, which is not there`);
+      const before = ends.get(stream) ?? 0;
+      if (start !== before && state?.deleted === false) {
+        this.#found(`stream ${stream}: cold bytes end at ${before}, the next extent starts at ${start}`);
+      }
+      ends.set(stream, extent.end);
+    }
+    return ends;
+  }
+
+  #coverage(id: Generation, state: StreamState, replayed: Stream | undefined, coldEnd: number): void {
+    if (state.deleted) return;
+    let end = coldEnd;
+    for (const extent of replayed?.hot ?? []) {
+      if (extent.start > end) this.#found(`stream ${id}: bytes ${end} to ${extent.start} are neither in the WAL nor in an object`);
+      end = Math.max(end, extent.end);
+    }
+    if (end !== state.tail) this.#found(`stream ${id} "${state.identity.path}": bytes end at ${end}, its tail is ${state.tail}`);
+  }
+
+  #objects(catalog: Catalog): void {
+    for (const key of catalog.objects.keys()) {
+      const count = this.#guard(() => catalog.objects.load(key));
+      const referred = this.#extentsOfObject.get(key) ?? 0;
+      if (count !== undefined && count.liveExtents !== referred) {
+        this.#found(`object ${key} counts ${count.liveExtents} live extents, ${referred} refer to it`);
+      }
+      this.#extentsOfObject.delete(key);
+    }
+    for (const key of this.#extentsOfObject.keys()) this.#found(`extents refer to object ${key}, which the catalog does not count`);
+  }
+}

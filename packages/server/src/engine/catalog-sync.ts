@@ -1,0 +1,119 @@
+/**
+ * Carries durable stream states into the catalog, behind the WAL: in slices, so that appends are not held up, and in order,
+ * so that `appliedLsn` never names a frame that the catalog lacks.
+ */
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { expiresAtMs } from "@coldbrook/core";
+import type { FaultPoint, Lsn } from "@coldbrook/core";
+import type { Catalog } from "../catalog/catalog.ts";
+import type { Stream } from "./stream.ts";
+
+/** Streams of one transaction. */
+const SLICE = 256;
+/** Producers that a stream keeps in memory beyond the ones that are not saved yet. */
+const PRODUCERS_KEPT_MAX = 1024;
+/** How far the catalog trails a quiet WAL. */
+const DELAY_MS = 5_000;
+/** So many unsaved streams are saved without a delay. */
+const DIRTY_STREAMS_MAX = 65_536;
+
+export interface CatalogSyncPorts {
+  readonly catalog: Catalog;
+  /** LSN up to which everything is durable and settled. */
+  readonly durableLsn: () => Lsn;
+  /** Largest generation minted. */
+  readonly generation: () => number;
+  readonly saved: (stream: Stream) => void;
+  readonly fatal: (error: Error) => void;
+  readonly fault: FaultPoint;
+}
+
+export class CatalogSync {
+  readonly #ports: CatalogSyncPorts;
+  #dirty = new Set<Stream>();
+  readonly #underWay = new Set<Stream>();
+  #timer: NodeJS.Timeout | null = null;
+  #run: Promise<void> = Promise.resolve();
+
+  constructor(ports: CatalogSyncPorts) {
+    this.#ports = ports;
+  }
+
+  get dirtyCount(): number {
+    return this.#dirty.size;
+  }
+
+  unsaved(stream: Stream): boolean {
+    return this.#dirty.has(stream) || this.#underWay.has(stream);
+  }
+
+  /** The stream's durable state has changed. */
+  mark(stream: Stream): void {
+    this.#dirty.add(stream);
+    if (this.#timer !== null) {
+      if (this.#dirty.size !== DIRTY_STREAMS_MAX) return;
+      clearTimeout(this.#timer);
+    }
+    const delay = this.#dirty.size >= DIRTY_STREAMS_MAX ? 0 : DELAY_MS;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.save().catch(this.#ports.fatal);
+    }, delay);
+    this.#timer.unref();
+  }
+
+  /** Resolves when all that is durable now is committed to the catalog. */
+  save(): Promise<void> {
+    this.#run = this.#run.then(() => this.#save());
+    return this.#run;
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  async #save(): Promise<void> {
+    const applied = this.#ports.durableLsn();
+    const streams = [...this.#dirty];
+    this.#dirty.clear();
+    for (const stream of streams) this.#underWay.add(stream);
+    for (let from = 0; from < streams.length; from += SLICE) {
+      const slice = streams.slice(from, from + SLICE);
+      this.#ports.fault("catalog.commit");
+      await this.#ports.catalog.batch(() => {
+        for (const stream of slice) this.#put(stream);
+      });
+      for (const stream of slice) {
+        stream.inCatalog = true;
+        this.#underWay.delete(stream);
+        this.#ports.saved(stream);
+      }
+      await nextTurn();
+    }
+    await this.#ports.catalog.batch(() => {
+      this.#ports.catalog.setMeta("generation", this.#ports.generation());
+      this.#ports.catalog.setMeta("appliedLsn", applied);
+    });
+    this.#ports.catalog.recordSize();
+  }
+
+  #put(stream: Stream): void {
+    const { catalog } = this.#ports;
+    const state = stream.durable;
+    if (state === null) return;
+    const { id } = state.identity;
+    catalog.streams.put(state, !stream.inCatalog);
+    if (!stream.inCatalog) {
+      const at = expiresAtMs(state);
+      if (Number.isFinite(at)) catalog.expiry.put({ atMs: at, stream: id });
+    }
+    if (state.deleted) catalog.deleted.put(id);
+    if (stream.dirtyProducers === null) return;
+    for (const [producer, known] of stream.dirtyProducers) catalog.producers.put(id, producer, known, state.lsn);
+    stream.dirtyProducers = null;
+    if (stream.producers !== null && stream.producers.size > PRODUCERS_KEPT_MAX && stream.lastBatch === null) {
+      stream.producers = null;
+    }
+  }
+}

@@ -1,0 +1,506 @@
+/**
+ * The engine owns each stream's tail. Every write goes the same way: core decides against the pending state, the frame joins
+ * the open batch, the batch becomes durable, then the durable state advances and the caller is answered. An answer that rests
+ * on a pending state waits for it as well, so nobody is told what a crash could take back (invariants 1 to 3).
+ */
+import {
+  decideAppend,
+  decideCreate,
+  decideDelete,
+  DEFAULT_CONTENT_TYPE,
+  expiresAtMs,
+  frameJson,
+  generation,
+  HOT_EXTENTS_MAX,
+  isExpired,
+  isJson,
+  lsn,
+  MEMORY_TAIL_BYTES_MAX,
+  newStreamState,
+  position,
+  RESIDENT_STREAMS_MAX,
+  StreamError,
+  touchDue,
+} from "@coldbrook/core";
+import { isUtf8 } from "node:buffer";
+import type {
+  AppendOutcome,
+  Clock,
+  ColdExtent,
+  CreateRequest,
+  ExtentIndex,
+  FaultPoint,
+  Frame,
+  FramedJson,
+  Generation,
+  HotExtent,
+  Lsn,
+  Position,
+  ProducerState,
+  ProducerTuple,
+  StreamConfig,
+  StreamIdentity,
+  StreamState,
+} from "@coldbrook/core";
+import type { Catalog } from "../catalog/catalog.ts";
+import type { Batch, CommittedFrame } from "../wal/group-commit.ts";
+import type { Wal } from "../wal/wal.ts";
+import { CatalogSync } from "./catalog-sync.ts";
+import { MemoryTail } from "./memory-tail.ts";
+import { Residents } from "./residents.ts";
+import { Stream } from "./stream.ts";
+import type { OpenAppend, Waiter } from "./stream.ts";
+
+/** Appends of one stream join one frame up to this size. */
+const MERGED_FRAME_BYTES_MAX = 256 * 1024;
+
+/** A frame on its way to the disk, with what it makes of its stream. */
+type Enqueued = Frame & { readonly owner: Stream; next: StreamState; readonly batch: Batch };
+type EnqueuedAppend = OpenAppend & { readonly owner: Stream; next: StreamState; readonly batch: Batch };
+
+export interface AppendInput {
+  readonly contentType: string | null;
+  /** Body as received; empty for a close without data. */
+  readonly body: Uint8Array;
+  readonly close: boolean;
+  readonly producer: ProducerTuple | null;
+  readonly streamSeq: string | null;
+}
+
+export type CreateResult =
+  | { readonly kind: "created" | "exists"; readonly state: StreamState }
+  | { readonly kind: "conflict"; readonly detail: string }
+  | { readonly kind: "bad-body"; readonly detail: string };
+
+export type AppendResult =
+  | { readonly kind: "not-found" }
+  | { readonly kind: "bad-body"; readonly detail: string }
+  /** `state` is what may be shown: for an append, right after it. */
+  | { readonly kind: "decided"; readonly outcome: AppendOutcome; readonly state: StreamState };
+
+export interface EnginePorts {
+  readonly catalog: Catalog;
+  readonly openWal: (settle: (frames: readonly CommittedFrame[]) => void) => Wal;
+  readonly walBytesMax: number;
+  readonly clock: Clock;
+  readonly fatal: (error: Error) => void;
+  readonly fault: FaultPoint;
+}
+
+/** What recovery hands over. */
+export interface RecoveredState {
+  readonly streams: Iterable<Stream>;
+  readonly generation: number;
+}
+
+export class Engine {
+  readonly sync: CatalogSync;
+  readonly wal: Wal;
+  readonly #ports: EnginePorts;
+  readonly #residents: Residents;
+  readonly #memoryTail = new MemoryTail(MEMORY_TAIL_BYTES_MAX);
+  #generation: number;
+  #durableLsn: Lsn;
+  #hotExtents = 0;
+  #waiters = 0;
+  readonly #woken = new Set<Stream>();
+
+  constructor(ports: EnginePorts, recovered: RecoveredState) {
+    this.#ports = ports;
+    this.#generation = recovered.generation;
+    this.sync = new CatalogSync({
+      catalog: ports.catalog,
+      durableLsn: () => this.#durableLsn,
+      generation: () => this.#generation,
+      saved: (stream) => this.#residents.unpin(stream),
+      fatal: ports.fatal,
+      fault: ports.fault,
+    });
+    this.#residents = new Residents(RESIDENT_STREAMS_MAX, (stream) => this.sync.unsaved(stream));
+    for (const stream of recovered.streams) this.#adopt(stream);
+    this.wal = ports.openWal((frames) => this.#settle(frames));
+    this.#durableLsn = this.wal.end;
+  }
+
+  get stats(): { resident: number; hotExtents: number; memoryTailBytes: number; waiters: number; unsaved: number } {
+    return {
+      resident: this.#residents.pinnedCount + this.#residents.restingCount,
+      hotExtents: this.#hotExtents,
+      memoryTailBytes: this.#memoryTail.bytes,
+      waiters: this.#waiters,
+      unsaved: this.sync.dirtyCount,
+    };
+  }
+
+  /** The stream as readers may see it, or undefined when there is none (or it has expired). @throws StreamError corrupt-catalog */
+  find(path: string): { stream: Stream; state: StreamState } | undefined {
+    const stream = this.#lookUp(path);
+    const state = stream?.durable;
+    if (stream === undefined || state === undefined || state === null || state.deleted) return undefined;
+    if (isExpired(stream.exact(state), this.#ports.clock())) return undefined;
+    return { stream, state };
+  }
+
+  /** Time until the stream may expire, or null when it never does. */
+  expiresInMs(stream: Stream, state: StreamState): number | null {
+    const at = expiresAtMs(stream.exact(state));
+    return Number.isFinite(at) ? Math.max(0, at - this.#ports.clock()) : null;
+  }
+
+  /** A read renews a sliding TTL (protocol section 5.1). It is recorded, but nobody waits for that. */
+  touch(stream: Stream): void {
+    if (stream.pending.identity.config.ttlSeconds === null || stream.pending.deleted) return;
+    const now = this.#ports.clock();
+    stream.readAtMs = now;
+    if (!touchDue(stream.pending, now) || this.#isFull()) return;
+    const id = stream.pending.identity.id;
+    this.#enqueue(stream, { kind: "touch", stream: id, atMs: now }, { ...stream.pending, touchedAtMs: now });
+  }
+
+  /** Where the bytes of [from, to) lie, at this instant. */
+  index(stream: Stream, from: number, to: number): ExtentIndex {
+    const { id } = stream.pending.identity;
+    const extents = this.#ports.catalog.extents;
+    return { hot: stream.hotBetween(from, to), cold: (at): ColdExtent | undefined => extents.find(id, at) };
+  }
+
+  /** Protocol section 5.1. @throws StreamError wal-full, corrupt-catalog */
+  async create(path: string, request: CreateRequest, body: Uint8Array): Promise<CreateResult> {
+    const stream = await this.#settled(path);
+    const now = this.#ports.clock();
+    const exact = stream === undefined ? undefined : stream.exact(stream.pending);
+    const decision = decideCreate(exact, request, now);
+    if (decision.kind === "conflict") return { ...decision };
+    if (decision.kind === "exists") {
+      await this.#caughtUp(stream!);
+      return { kind: "exists", state: stream!.durable! };
+    }
+    const config: StreamConfig = {
+      contentType: request.contentType ?? DEFAULT_CONTENT_TYPE,
+      ttlSeconds: request.ttlSeconds,
+      expiresAtMs: request.expiresAtMs,
+    };
+    const framed = frame(body, isJson(config.contentType), "create");
+    if (framed.kind === "bad") return { kind: "bad-body", detail: framed.detail };
+    this.#admit();
+    if (stream !== undefined) this.#enqueueDelete(stream, "expired");
+    const created = this.#enqueueCreate(path, config, request.closed, framed, now);
+    await durable(created.batch);
+    return { kind: "created", state: created.next };
+  }
+
+  /** Protocol sections 5.2 and 5.3. @throws StreamError wal-full, corrupt-catalog */
+  async append(path: string, input: AppendInput): Promise<AppendResult> {
+    this.#ports.fault("append.enqueue");
+    let stream = this.#lookUp(path);
+    if (stream !== undefined && isUnsettled(stream)) stream = await this.#settled(path);
+    const now = this.#ports.clock();
+    if (stream === undefined || isExpired(stream.exact(stream.pending), now)) return { kind: "not-found" };
+    const { config } = stream.pending.identity;
+    const framed = frame(input.body, isJson(config.contentType), "append");
+    const known = input.producer === null ? undefined : this.#producer(stream, input.producer.id);
+    const outcome = decideAppend(stream.pending, known, {
+      contentType: input.contentType,
+      // A body that cannot be framed must not hide a conflict, so it counts as some bytes until that is known.
+      bytes: framed.kind === "bad" ? 1 : framed.stored.length,
+      close: input.close,
+      producer: input.producer,
+      streamSeq: input.streamSeq,
+      nowMs: now,
+    });
+    if (outcome.kind !== "append") {
+      await this.#caughtUp(stream);
+      return { kind: "decided", outcome, state: stream.durable! };
+    }
+    if (framed.kind === "bad") return { kind: "bad-body", detail: framed.detail };
+    this.#admit();
+    await durable(this.#enqueueAppend(stream, outcome.next, framed, input, now));
+    return { kind: "decided", outcome, state: outcome.next };
+  }
+
+  /** Protocol section 5.4. @throws StreamError corrupt-catalog */
+  async remove(path: string): Promise<"deleted" | "missing"> {
+    const stream = await this.#settled(path);
+    const now = this.#ports.clock();
+    const exact = stream === undefined ? undefined : stream.exact(stream.pending);
+    const decision = decideDelete(exact, now);
+    if (stream === undefined || decision === "missing") return "missing";
+    await durable(this.#enqueueDelete(stream, "request"));
+    return "deleted";
+  }
+
+  /** Deletes the stream if it has expired, and says when to look again: null when it is gone. */
+  async expire(id: Generation): Promise<number | null> {
+    const path = (this.#residents.byId(id)?.pending ?? this.#ports.catalog.streams.load(id))?.identity.path;
+    if (path === undefined) return null;
+    const stream = await this.#settled(path);
+    if (stream === undefined || stream.pending.identity.id !== id) return null;
+    const exact = stream.exact(stream.pending);
+    if (!isExpired(exact, this.#ports.clock())) return expiresAtMs(exact);
+    await durable(this.#enqueueDelete(stream, "expired"));
+    return null;
+  }
+
+  /** Calls `waiter` at each change of the stream's durable state, until the returned function is called. */
+  watch(stream: Stream, waiter: Waiter): () => void {
+    this.#residents.pin(stream);
+    stream.waiters.add(waiter);
+    this.#waiters += 1;
+    return () => {
+      if (!stream.waiters.delete(waiter)) return;
+      this.#waiters -= 1;
+      this.#residents.unpin(stream);
+    };
+  }
+
+  /** The identity of any stream that has one still, for object footers. */
+  identity(id: Generation): StreamIdentity | undefined {
+    return (this.#residents.byId(id)?.pending ?? this.#ports.catalog.streams.load(id))?.identity;
+  }
+
+  /** Whether the stream's bytes are still wanted. */
+  isLive(id: Generation): boolean {
+    const state = this.#residents.byId(id)?.pending ?? this.#ports.catalog.streams.load(id);
+    return state !== undefined && !state.deleted;
+  }
+
+  /** A roll is published: bytes of the stream below `end` are cold. */
+  cooled(id: Generation, end: Position): void {
+    const stream = this.#residents.byId(id);
+    if (stream === undefined) return;
+    this.#hotExtents -= stream.dropHotBelow(end);
+    this.#residents.unpin(stream);
+  }
+
+  #isFull(): boolean {
+    return this.wal.unrolledBytes >= this.#ports.walBytesMax || this.#hotExtents >= HOT_EXTENTS_MAX;
+  }
+
+  #admit(): void {
+    if (!this.#isFull()) return;
+    // What fills the budget must be on its way to the store, or the budget would never drain.
+    this.wal.seal().catch(this.#ports.fatal);
+    throw new StreamError(
+      "wal-full",
+      `the write-ahead log holds ${this.wal.unrolledBytes} bytes that the object store has not taken yet (--wal-bytes-max ${this.#ports.walBytesMax}); try again later`,
+    );
+  }
+
+  #lookUp(path: string): Stream | undefined {
+    const resident = this.#residents.find(path);
+    if (resident !== undefined) return resident;
+    const id = this.#ports.catalog.streams.find(path);
+    // The catalog trails: a stream that memory knows by its id, but not by this name, was deleted.
+    if (id !== undefined && this.#residents.byId(id) !== undefined) return undefined;
+    const state = id === undefined ? undefined : this.#ports.catalog.streams.load(id);
+    if (state === undefined || state.deleted) return undefined;
+    const stream = new Stream(state, state, "catalog");
+    this.#residents.rest(stream);
+    return stream;
+  }
+
+  /** The stream once no create or delete of that name is under way. */
+  async #settled(path: string): Promise<Stream | undefined> {
+    for (;;) {
+      const stream = this.#lookUp(path);
+      if (stream === undefined || !isUnsettled(stream)) return stream;
+      await durable(stream.lastBatch!);
+    }
+  }
+
+  #caughtUp(stream: Stream): Promise<void> | undefined {
+    return stream.lastBatch === null ? undefined : durable(stream.lastBatch);
+  }
+
+  #producer(stream: Stream, id: string): ProducerState | undefined {
+    const known = stream.producers?.get(id);
+    if (known !== undefined || !stream.inCatalog) return known;
+    return this.#ports.catalog.producers.load(stream.pending.identity.id, id);
+  }
+
+  #enqueue(stream: Stream, frame: Frame, next: StreamState): Enqueued {
+    const batch = this.wal.open;
+    const enqueued: Enqueued = Object.assign(frame, { owner: stream, next, batch });
+    batch.frames.push(enqueued);
+    stream.pending = next;
+    stream.lastBatch = batch;
+    this.#residents.pin(stream);
+    this.wal.schedule();
+    return enqueued;
+  }
+
+  #enqueueCreate(
+    path: string,
+    config: StreamConfig,
+    closed: boolean,
+    framed: Extract<FramedJson, { kind: "messages" }>,
+    now: number,
+  ): Enqueued {
+    this.#generation += 1;
+    const id = generation(this.#generation);
+    const lineage = [{ generation: id, first: position(0), source: null }];
+    const identity: StreamIdentity = { id, path, config, createdAtMs: now, lineage };
+    const tail = position(framed.stored.length);
+    const state = newStreamState({ identity, tail, closed, touchedAtMs: now, lsn: lsn(0) });
+    const stream = new Stream(state, null, "new");
+    const { stored, lengths } = framed;
+    return this.#enqueue(
+      stream,
+      {
+        kind: "create",
+        stream: id,
+        atMs: now,
+        path,
+        config,
+        lineage,
+        closed,
+        start: position(0),
+        lengths,
+        payload: [stored],
+      },
+      state,
+    );
+  }
+
+  #enqueueDelete(stream: Stream, reason: "request" | "expired"): Batch {
+    const { id } = stream.pending.identity;
+    const frame: Frame = { kind: "delete", stream: id, atMs: this.#ports.clock(), reason };
+    return this.#enqueue(stream, frame, { ...stream.pending, deleted: true }).batch;
+  }
+
+  #enqueueAppend(
+    stream: Stream,
+    next: StreamState,
+    framed: Extract<FramedJson, { kind: "messages" }>,
+    input: AppendInput,
+    now: number,
+  ): Batch {
+    const { producer } = input;
+    const open = this.#joinable(stream, framed.stored.length) ?? this.#openAppend(stream, now);
+    if (framed.stored.length > 0) {
+      open.payload.push(framed.stored);
+      for (const length of framed.lengths) open.lengths.push(length);
+      open.bytes += framed.stored.length;
+    }
+    open.atMs = now;
+    if (producer !== null) {
+      const same = open.producers.findIndex((p) => p.id === producer.id);
+      if (same < 0) open.producers.push(producer);
+      else open.producers[same] = producer;
+      stream.producers ??= new Map();
+      stream.producers.set(producer.id, { epoch: producer.epoch, seq: producer.seq });
+    }
+    if (input.streamSeq !== null) open.streamSeq = input.streamSeq;
+    if (input.close) {
+      open.closed = true;
+      open.closedBy = next.closedBy;
+    }
+    open.next = next;
+    stream.pending = next;
+    return open.batch;
+  }
+
+  #joinable(stream: Stream, bytes: number): EnqueuedAppend | null {
+    const open = stream.openAppend as EnqueuedAppend | null;
+    return open !== null && open.batch === this.wal.open && open.bytes + bytes <= MERGED_FRAME_BYTES_MAX ? open : null;
+  }
+
+  #openAppend(stream: Stream, now: number): EnqueuedAppend {
+    const { pending } = stream;
+    const frame: OpenAppend = {
+      kind: "append",
+      stream: pending.identity.id,
+      atMs: now,
+      start: pending.tail,
+      payload: [],
+      lengths: [],
+      producers: [],
+      streamSeq: null,
+      closed: false,
+      closedBy: null,
+      bytes: 0,
+    };
+    const open = this.#enqueue(stream, frame, pending) as EnqueuedAppend;
+    stream.openAppend = open;
+    return open;
+  }
+
+  /** The batch is on disk: its frames become what everyone sees. */
+  #settle(frames: readonly CommittedFrame[]): void {
+    for (const committed of frames) this.#settleFrame(committed, committed.frame as Enqueued);
+    this.#durableLsn = this.wal.end;
+  }
+
+  #settleFrame(committed: CommittedFrame, frame: Enqueued): void {
+    const stream = frame.owner;
+    const end = committed.segment + committed.headerAt + committed.headerBytes + committed.payloadBytes;
+    const state: StreamState = { ...frame.next, lsn: lsn(end) };
+    if (stream.pending === frame.next) stream.pending = state;
+    stream.durable = state;
+    if (stream.lastBatch === frame.batch) stream.lastBatch = null;
+    if (stream.openAppend === (frame as Frame)) stream.openAppend = null;
+    if (frame.kind === "append" || frame.kind === "create") this.#settlePayload(stream, frame, committed);
+    if (frame.kind === "append" && frame.producers.length > 0) {
+      stream.dirtyProducers ??= new Map();
+      for (const { id, epoch, seq } of frame.producers) stream.dirtyProducers.set(id, { epoch, seq });
+    }
+    if (state.deleted) {
+      this.#hotExtents -= stream.hot.length;
+      stream.hot = [];
+      this.#residents.unname(stream);
+    }
+    this.sync.mark(stream);
+    if (stream.waiters.size > 0) this.#wakeSoon(stream);
+  }
+
+  /** After the writers are answered, and once for several commits in a row. */
+  #wakeSoon(stream: Stream): void {
+    this.#woken.add(stream);
+    if (this.#woken.size > 1) return;
+    setImmediate(() => {
+      const woken = [...this.#woken];
+      this.#woken.clear();
+      for (const each of woken) each.wake();
+    });
+  }
+
+  #settlePayload(stream: Stream, frame: Extract<Frame, { payload: readonly Uint8Array[] }>, committed: CommittedFrame): void {
+    if (committed.payloadBytes === 0) return;
+    const extent: HotExtent = {
+      stream: frame.stream,
+      start: frame.start,
+      end: position(frame.start + committed.payloadBytes),
+      segment: committed.segment,
+      headerAt: committed.headerAt,
+      headerBytes: committed.headerBytes,
+      messages: frame.lengths.length,
+      memory: frame.payload.length === 1 ? frame.payload[0]! : Buffer.concat(frame.payload),
+    };
+    stream.hot.push(extent);
+    this.#hotExtents += 1;
+    this.#memoryTail.add(extent);
+  }
+
+  #adopt(stream: Stream): void {
+    this.#residents.pin(stream);
+    this.#hotExtents += stream.hot.length;
+    this.sync.mark(stream);
+    if (stream.pending.deleted) this.#residents.unname(stream);
+  }
+}
+
+/** A create or delete of the stream is not durable yet. */
+function isUnsettled(stream: Stream): boolean {
+  return stream.durable === null || (stream.pending.deleted && stream.lastBatch !== null);
+}
+
+function durable(batch: Batch): Promise<void> {
+  return new Promise((resolve) => batch.whenDurable(resolve));
+}
+
+function frame(body: Uint8Array, json: boolean, mode: "create" | "append"): FramedJson {
+  if (body.length === 0) return { kind: "messages", stored: body, lengths: [] };
+  if (!json) return { kind: "messages", stored: body, lengths: [body.length] };
+  if (!isUtf8(body)) return { kind: "bad", detail: "the body is not valid UTF-8" };
+  return frameJson(body, Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("utf8"), mode);
+}

@@ -1,0 +1,79 @@
+/** GET without a live mode, and HEAD: protocol sections 5.5, 5.6 and 10.1. */
+import {
+  cachePolicy,
+  expiresAtMs,
+  generationAt,
+  ifNoneMatch,
+  isJson,
+  offsetAt,
+  rangeEtag,
+  RESPONSE_HEADER,
+} from "@coldbrook/core";
+import type { Position, StreamState } from "@coldbrook/core";
+import type { Exchange } from "./exchange.ts";
+import { notFound } from "./problem.ts";
+import { sendRange } from "./range-body.ts";
+import { endHeaders, tagHeaders } from "./read-context.ts";
+import type { ReadContext, Start } from "./read-context.ts";
+
+export async function catchUp(context: ReadContext, exchange: Exchange, start: Start): Promise<void> {
+  const { stream, state, from } = start;
+  const json = isJson(state.identity.config.contentType);
+  if (start.atNow) {
+    const headers = [...endHeaders(state, state.tail), "Cache-Control", "no-store"];
+    return sendRange(exchange, context.reader, 200, headers, { stream, from: state.tail, to: state.tail, json });
+  }
+  const to = await context.reader.chunkEnd(stream, from, state.tail);
+  const etag = etagOf(state, from, to);
+  const policy = cachePolicy({
+    kind: "catch-up",
+    realOffset: start.realOffset,
+    atTail: to >= state.tail,
+    closed: state.closed,
+    expiresInMs: context.engine.expiresInMs(stream, state),
+    authorized: exchange.authorized,
+  });
+  const headers = [...endHeaders(state, to), "Cache-Control", policy.cacheControl, "ETag", etag, ...tagHeaders(state.identity)];
+  if (policy.contentLocation) headers.push("Content-Location", canonical(context, exchange, state, from));
+  if (ifNoneMatch(exchange.request.headers["if-none-match"], etag)) return exchange.empty(304, headers);
+  await sendRange(exchange, context.reader, 200, headers, { stream, from, to, json });
+}
+
+/** Tag of the bytes [from, to) as this state shows them. */
+export function etagOf(state: StreamState, from: Position, to: Position): string {
+  const { identity, closed, tail } = state;
+  return rangeEtag({
+    id: identity.id,
+    generation: generationAt(identity, to),
+    start: from,
+    end: to,
+    closed,
+    atTail: to >= tail,
+  });
+}
+
+export function head(context: ReadContext, exchange: Exchange): void {
+  const found = context.engine.find(exchange.path);
+  if (found === undefined) return exchange.problem(notFound(exchange.path));
+  const { stream, state } = found;
+  const { config } = state.identity;
+  const headers = [
+    RESPONSE_HEADER.contentType,
+    config.contentType,
+    RESPONSE_HEADER.streamNextOffset,
+    offsetAt(state.identity, state.tail),
+    "Cache-Control",
+    cachePolicy({ kind: "no-store" }).cacheControl,
+  ];
+  if (state.closed) headers.push(RESPONSE_HEADER.streamClosed, "true");
+  if (config.ttlSeconds !== null) headers.push(RESPONSE_HEADER.streamTtl, String(config.ttlSeconds));
+  if (config.expiresAtMs !== null) {
+    headers.push(RESPONSE_HEADER.streamExpiresAt, new Date(expiresAtMs(stream.exact(state))).toISOString());
+  }
+  exchange.head(200, headers);
+  exchange.response.end();
+}
+
+function canonical(context: ReadContext, exchange: Exchange, state: StreamState, from: Position): string {
+  return `${context.streamRoot}/${exchange.path}?offset=${offsetAt(state.identity, from)}`;
+}

@@ -1,0 +1,91 @@
+/** GET with `live=long-poll`: protocol section 5.7. */
+import { cachePolicy, ifNoneMatch, isJson, offsetAt, responseCursor, RESPONSE_HEADER } from "@coldbrook/core";
+import type { Position, StreamState } from "@coldbrook/core";
+import type { Stream } from "../engine/stream.ts";
+import { etagOf } from "./catch-up.ts";
+import type { Exchange } from "./exchange.ts";
+import { notFound } from "./problem.ts";
+import { sendRange } from "./range-body.ts";
+import { endHeaders, tagHeaders, waiterProblem } from "./read-context.ts";
+import type { ReadContext, Start } from "./read-context.ts";
+
+export async function longPoll(context: ReadContext, exchange: Exchange, start: Start): Promise<void> {
+  const { stream, from } = start;
+  let state = start.state;
+  if (state.tail <= from && !state.closed) {
+    const refused = waiterProblem(context, stream);
+    if (refused !== null) return exchange.problem(refused);
+    await changed(context, exchange, stream, from);
+    if (exchange.response.destroyed) return;
+    const latest = stream.durable;
+    if (latest === null || latest.deleted) return exchange.problem(notFound(exchange.path));
+    state = latest;
+  }
+  if (state.tail <= from) return nothing(context, exchange, start, state);
+  await data(context, exchange, start, state);
+}
+
+/** Resolves at data past `from`, at a close or delete, at the deadline, when the client leaves and when the server drains. */
+function changed(context: ReadContext, exchange: Exchange, stream: Stream, from: Position): Promise<void> {
+  const { response } = exchange;
+  return new Promise((resolve) => {
+    const unwatch = context.engine.watch(stream, () => {
+      const state = stream.durable!;
+      if (state.tail > from || state.closed || state.deleted) settle();
+    });
+    const deadline = setTimeout(settle, context.longPollMs);
+    response.once("close", settle);
+    context.draining.addEventListener("abort", settle, { once: true });
+    function settle(): void {
+      clearTimeout(deadline);
+      unwatch();
+      response.off("close", settle);
+      context.draining.removeEventListener("abort", settle);
+      resolve();
+    }
+    if (context.draining.aborted) settle();
+  });
+}
+
+function nothing(context: ReadContext, exchange: Exchange, start: Start, state: StreamState): void {
+  const headers = [
+    RESPONSE_HEADER.streamNextOffset,
+    offsetAt(state.identity, state.tail),
+    RESPONSE_HEADER.streamUpToDate,
+    "true",
+    "Cache-Control",
+    cachePolicy({ kind: "no-store" }).cacheControl,
+  ];
+  if (state.closed) headers.push(RESPONSE_HEADER.streamClosed, "true");
+  else headers.push(RESPONSE_HEADER.streamCursor, cursor(context, start));
+  exchange.empty(204, headers);
+}
+
+async function data(context: ReadContext, exchange: Exchange, start: Start, state: StreamState): Promise<void> {
+  const { stream, from } = start;
+  const to = await context.reader.chunkEnd(stream, from, state.tail);
+  const etag = etagOf(state, from, to);
+  const policy = cachePolicy({
+    kind: "long-poll",
+    realOffset: start.realOffset,
+    expiresInMs: context.engine.expiresInMs(stream, state),
+    authorized: exchange.authorized,
+  });
+  const headers = [
+    ...endHeaders(state, to),
+    RESPONSE_HEADER.streamCursor,
+    cursor(context, start),
+    "Cache-Control",
+    policy.cacheControl,
+    "ETag",
+    etag,
+    ...tagHeaders(state.identity),
+  ];
+  if (ifNoneMatch(exchange.request.headers["if-none-match"], etag)) return exchange.empty(304, headers);
+  const json = isJson(state.identity.config.contentType);
+  await sendRange(exchange, context.reader, 200, headers, { stream, from, to, json });
+}
+
+function cursor(context: ReadContext, start: Start): string {
+  return responseCursor(start.query.cursor, context.clock(), context.random);
+}

@@ -1,0 +1,114 @@
+/**
+ * Sends stored bytes as a response body with back-pressure. In JSON mode the body is an array: the stored bytes without
+ * their last comma between brackets, so nothing is parsed. A reader that takes nothing for too long is dropped.
+ */
+import { STALLED_READER_MS } from "@coldbrook/core";
+import type { Position } from "@coldbrook/core";
+import type { Stream } from "../engine/stream.ts";
+import type { StreamReader } from "../engine/stream-reader.ts";
+import type { Exchange } from "./exchange.ts";
+
+const OPEN: Buffer = Buffer.from("[");
+const CLOSE: Buffer = Buffer.from("]");
+
+export interface RangeBody {
+  readonly stream: Stream;
+  readonly from: Position;
+  readonly to: Position;
+  readonly json: boolean;
+}
+
+export function bodyBytes({ from, to, json }: RangeBody): number {
+  if (!json) return to - from;
+  return to === from ? 2 : to - from + 1;
+}
+
+/** Sends status, headers and body. Nothing is sent before the first bytes are verified. @throws StreamError until then */
+export async function sendRange(
+  exchange: Exchange,
+  reader: StreamReader,
+  status: number,
+  headers: readonly string[],
+  body: RangeBody,
+): Promise<void> {
+  const { stream, from, to, json } = body;
+  const all = [...headers, "Content-Length", String(bodyBytes(body))];
+  if (from === to) {
+    exchange.head(status, all);
+    exchange.response.end(json ? "[]" : undefined);
+    return;
+  }
+  const whole = await reader.whole(stream, from, to);
+  if (whole !== null) return sendWhole(exchange, status, all, whole.bytes, json, whole.done);
+  await sendPieces(exchange, status, all, reader.pieces(stream, from, to), json);
+}
+
+function sendWhole(
+  exchange: Exchange,
+  status: number,
+  headers: readonly string[],
+  bytes: Uint8Array,
+  json: boolean,
+  done: () => void,
+): void {
+  const { response } = exchange;
+  response.once("close", done);
+  exchange.head(status, headers);
+  if (json) {
+    response.cork();
+    response.write(OPEN);
+    response.write(bytes.subarray(0, -1));
+    response.end(CLOSE);
+    response.uncork();
+  } else {
+    response.end(bytes);
+  }
+  if (response.writableLength > 0) dropWhenStalled(exchange);
+}
+
+async function sendPieces(
+  exchange: Exchange,
+  status: number,
+  headers: readonly string[],
+  pieces: AsyncGenerator<Uint8Array, void, undefined>,
+  json: boolean,
+): Promise<void> {
+  const { response } = exchange;
+  // The first piece is verified before the status goes out, so that a fault can still be said cleanly.
+  let next = await pieces.next();
+  exchange.head(status, headers);
+  dropWhenStalled(exchange);
+  if (json) response.write(OPEN);
+  while (next.done !== true) {
+    const piece = next.value;
+    next = await pieces.next();
+    const isLast = next.done === true;
+    const flowing = response.write(json && isLast ? piece.subarray(0, -1) : piece);
+    if (response.destroyed) {
+      await pieces.return();
+      return;
+    }
+    if (!flowing && !isLast) await drained(exchange);
+  }
+  response.end(json ? CLOSE : undefined);
+}
+
+/** Resolves when the response takes more, or is gone. */
+export function drained(exchange: Exchange): Promise<void> {
+  const { response } = exchange;
+  if (response.destroyed || !response.writableNeedDrain) return Promise.resolve();
+  return new Promise((resolve) => {
+    const settle = (): void => {
+      response.off("drain", settle).off("close", settle);
+      resolve();
+    };
+    response.on("drain", settle).on("close", settle);
+  });
+}
+
+/** Ends the connection when nothing of the response has moved for the deadline. */
+export function dropWhenStalled(exchange: Exchange): void {
+  exchange.response.setTimeout(STALLED_READER_MS, () => {
+    if (exchange.response.writableLength > 0) exchange.response.destroy();
+  });
+}

@@ -1,0 +1,181 @@
+/** PUT, POST and DELETE: protocol sections 5.1 to 5.4. */
+import {
+  headerValue,
+  isTrue,
+  offsetAt,
+  parseContentType,
+  parseCreate,
+  parseProducer,
+  parseStreamSeq,
+  REQUEST_HEADER,
+  RESPONSE_HEADER,
+} from "@coldbrook/core";
+import type { AppendOutcome, ProducerTuple, StreamState } from "@coldbrook/core";
+import type { AppendInput, Engine } from "../engine/engine.ts";
+import type { BodyReceiver } from "./body.ts";
+import type { Exchange } from "./exchange.ts";
+import { badRequest, notFound } from "./problem.ts";
+import type { Problem } from "./problem.ts";
+
+const NO_STORE = ["Cache-Control", "no-store"];
+const CLOSED = [RESPONSE_HEADER.streamClosed, "true"];
+const HOST = /^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
+
+export interface WriteContext {
+  readonly engine: Engine;
+  readonly bodies: BodyReceiver;
+  readonly streamRoot: string;
+}
+
+export async function put(context: WriteContext, exchange: Exchange): Promise<void> {
+  const parsed = parseCreate(exchange.request.headers);
+  if (parsed.kind === "bad") return exchange.problem({ ...badRequest(parsed.detail), close: hasBody(exchange) });
+  if (headerValue(exchange.request.headers, REQUEST_HEADER.streamForkedFrom) !== undefined) {
+    return exchange.problem({
+      status: 501,
+      code: "forks-not-supported",
+      detail: "this server cannot fork streams: create the stream without Stream-Forked-From",
+      close: hasBody(exchange),
+    });
+  }
+  const body = await context.bodies.receive(exchange.request);
+  if (body.kind === "aborted") return;
+  if (body.kind === "refused") return exchange.problem(body.problem);
+  const result = await context.engine.create(exchange.path, parsed.request, body.bytes);
+  if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
+  if (result.kind === "conflict") return exchange.problem({ status: 409, code: "stream-exists", detail: result.detail });
+  const { state } = result;
+  const headers = [
+    RESPONSE_HEADER.contentType,
+    state.identity.config.contentType,
+    RESPONSE_HEADER.streamNextOffset,
+    offsetAt(state.identity, state.tail),
+    ...NO_STORE,
+    ...(state.closed ? CLOSED : []),
+  ];
+  if (result.kind === "exists") return exchange.empty(200, headers);
+  return exchange.empty(201, [...headers, "Location", location(context, exchange)]);
+}
+
+export async function post(context: WriteContext, exchange: Exchange): Promise<void> {
+  const parsed = parseAppend(exchange);
+  if ("status" in parsed) return exchange.problem({ ...parsed, close: hasBody(exchange) });
+  const body = await context.bodies.receive(exchange.request);
+  if (body.kind === "aborted") return;
+  if (body.kind === "refused") return exchange.problem(body.problem);
+  const result = await context.engine.append(exchange.path, { ...parsed, body: body.bytes });
+  if (result.kind === "not-found") return exchange.problem(notFound(exchange.path));
+  if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
+  const accepted = parsed.producer !== null && body.bytes.length > 0 ? 200 : 204;
+  answerAppend(exchange, parsed.producer, accepted, result.outcome, result.state);
+}
+
+export async function remove(context: WriteContext, exchange: Exchange): Promise<void> {
+  const result = await context.engine.remove(exchange.path);
+  if (result === "missing") return exchange.problem(notFound(exchange.path));
+  exchange.empty(204, NO_STORE);
+}
+
+function parseAppend(exchange: Exchange): Omit<AppendInput, "body"> | Problem {
+  const { headers } = exchange.request;
+  const contentType = parseContentType(headers["content-type"]);
+  const close = isTrue(headerValue(headers, REQUEST_HEADER.streamClosed));
+  if (contentType !== null && typeof contentType === "object") {
+    // A close without a body does not look at its content type (protocol section 5.2).
+    if (!close || hasBody(exchange)) return badRequest(contentType.error);
+  }
+  const producer = parseProducer(
+    headerValue(headers, REQUEST_HEADER.producerId),
+    headerValue(headers, REQUEST_HEADER.producerEpoch),
+    headerValue(headers, REQUEST_HEADER.producerSeq),
+  );
+  if (producer !== null && "error" in producer) return badRequest(producer.error);
+  const streamSeq = parseStreamSeq(headerValue(headers, REQUEST_HEADER.streamSeq));
+  if (streamSeq !== null && typeof streamSeq === "object") return badRequest(streamSeq.error);
+  return { contentType: typeof contentType === "string" ? contentType : null, close, producer, streamSeq };
+}
+
+function answerAppend(
+  exchange: Exchange,
+  producer: ProducerTuple | null,
+  accepted: 200 | 204,
+  outcome: AppendOutcome,
+  state: StreamState,
+): void {
+  const tail = [RESPONSE_HEADER.streamNextOffset, offsetAt(state.identity, state.tail)];
+  const closed = state.closed ? CLOSED : [];
+  switch (outcome.kind) {
+    case "append":
+      if (producer === null) return exchange.empty(204, [...tail, ...NO_STORE, ...closed]);
+      return exchange.empty(accepted, [...tail, ...NO_STORE, ...closed, ...producerHeaders(producer.epoch, producer.seq)]);
+    case "duplicate":
+      return exchange.empty(204, [
+        ...tail,
+        ...NO_STORE,
+        ...closed,
+        ...producerHeaders(outcome.producer.epoch, outcome.producer.seq),
+      ]);
+    case "already-closed":
+      return exchange.empty(204, [...tail, ...NO_STORE, ...CLOSED]);
+    default:
+      return exchange.problem(refusal(outcome, [...tail, ...CLOSED]));
+  }
+}
+
+type Refusal = Exclude<AppendOutcome, { kind: "append" | "duplicate" | "already-closed" }>;
+
+function refusal(outcome: Refusal, closedHeaders: readonly string[]): Problem {
+  switch (outcome.kind) {
+    case "closed":
+      return { status: 409, code: "stream-closed", detail: "the stream is closed: nothing can be appended", headers: closedHeaders };
+    case "content-type":
+      return { status: 409, code: "content-type-mismatch", detail: `the stream holds ${outcome.expected}: send that content type` };
+    case "missing-content-type":
+      return badRequest("an append needs a Content-Type header, the stream's own");
+    case "empty-body":
+      return badRequest("an append needs a body; only a close (Stream-Closed: true) goes without");
+    case "stale-epoch":
+      return {
+        status: 403,
+        code: "stale-producer-epoch",
+        detail: `a producer of that id has epoch ${outcome.epoch}: this one was replaced`,
+        headers: [RESPONSE_HEADER.producerEpoch, String(outcome.epoch)],
+      };
+    case "epoch-start":
+      return badRequest("a new producer epoch starts with Producer-Seq 0");
+    case "gap":
+      return {
+        status: 409,
+        code: "producer-seq-gap",
+        detail: `Producer-Seq ${outcome.received} came where ${outcome.expected} is next`,
+        headers: [
+          RESPONSE_HEADER.producerExpectedSeq,
+          String(outcome.expected),
+          RESPONSE_HEADER.producerReceivedSeq,
+          String(outcome.received),
+        ],
+      };
+    case "stream-seq":
+      return { status: 409, code: "stream-seq-regression", detail: `Stream-Seq must be greater than "${outcome.last}"` };
+    case "too-long":
+      return { status: 413, code: "stream-too-long", detail: "the stream would pass 2^53-1 bytes" };
+  }
+}
+
+function producerHeaders(epoch: number, seq: number): string[] {
+  return [RESPONSE_HEADER.producerEpoch, String(epoch), RESPONSE_HEADER.producerSeq, String(seq)];
+}
+
+function hasBody(exchange: Exchange): boolean {
+  const { headers } = exchange.request;
+  return headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
+}
+
+/** Absolute, as clients expect; the host is the client's own word for us, if it is one. */
+function location(context: WriteContext, exchange: Exchange): string {
+  const { host, "x-forwarded-proto": forwarded } = exchange.request.headers;
+  const scheme = forwarded === "https" ? "https" : "http";
+  const local = `${exchange.request.socket.localAddress ?? "127.0.0.1"}:${exchange.request.socket.localPort ?? 80}`;
+  const authority = host !== undefined && HOST.test(host) ? host : local;
+  return `${scheme}://${authority}${context.streamRoot}/${exchange.path}`;
+}

@@ -1,0 +1,182 @@
+/**
+ * Group commit: nothing is acknowledged before the batch that holds its frame is on disk.
+ *
+ * Frames that arrive while a batch is being written and synced gather in the next one; there is no timer. The order is:
+ * write, fdatasync, then `settle` (tails advance), then the acknowledgements. A write or sync that fails is never tried
+ * again and acknowledges nobody: the process must stop, and recovery decides what is whole (invariants 1 and 7).
+ */
+import fs from "node:fs";
+import { crc32 } from "node:zlib";
+import { encodeBatch } from "@coldbrook/core";
+import type { Clock, FaultPoint, Frame, Lsn } from "@coldbrook/core";
+
+/** Batches up to this size are written on the calling thread: a copy into the page cache beats a thread hop. */
+const INLINE_WRITE_BYTES_MAX = 256 * 1024;
+
+/** A frame's place, once its batch is durable. */
+export interface CommittedFrame {
+  readonly frame: Frame;
+  readonly segment: Lsn;
+  /** From the start of the segment file. */
+  readonly headerAt: number;
+  readonly headerBytes: number;
+  readonly payloadBytes: number;
+}
+
+/** Frames that become durable together. */
+export class Batch {
+  readonly frames: Frame[] = [];
+  readonly #acknowledgements: (() => void)[] = [];
+  durable = false;
+
+  /** Runs `acknowledge` once everything in the batch is on disk, or never. */
+  whenDurable(acknowledge: () => void): void {
+    if (this.durable) acknowledge();
+    else this.#acknowledgements.push(acknowledge);
+  }
+
+  acknowledge(): void {
+    this.durable = true;
+    for (const acknowledge of this.#acknowledgements) acknowledge();
+    this.#acknowledgements.length = 0;
+  }
+}
+
+/** Where the next batch goes. Sealing happens between batches, when all before is synced. */
+export interface CommitTarget {
+  readonly fd: number;
+  readonly base: Lsn;
+  /** Bytes in the file. */
+  readonly bytes: number;
+}
+
+export interface GroupCommitPorts {
+  /** The active segment; may seal the old one first. */
+  readonly target: () => CommitTarget;
+  /** Makes the batch visible: called after the sync, before anyone is acknowledged. */
+  readonly settle: (frames: readonly CommittedFrame[], batchBytes: number) => void;
+  /** Must end the process. */
+  readonly fatal: (error: Error) => void;
+  readonly fault: FaultPoint;
+  readonly clock: Clock;
+}
+
+export class GroupCommit {
+  readonly #ports: GroupCommitPorts;
+  #open = new Batch();
+  #underWay = false;
+  #scheduled = false;
+  #failed = false;
+  #idle: (() => void)[] = [];
+
+  constructor(ports: GroupCommitPorts) {
+    this.#ports = ports;
+  }
+
+  /** The batch that frames join now. Whoever adds a frame to it calls `schedule`. */
+  get open(): Batch {
+    return this.#open;
+  }
+
+  /** Starts a commit at the end of this turn of the event loop, so that requests which arrived together share it. */
+  schedule(): void {
+    if (this.#underWay || this.#scheduled || this.#failed) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#commit();
+    });
+  }
+
+  /** Resolves when every frame enqueued so far is durable. */
+  drain(): Promise<void> {
+    if (!this.#underWay && !this.#scheduled && this.#open.frames.length === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  #commit(): void {
+    if (this.#underWay || this.#failed || this.#open.frames.length === 0) return;
+    this.#underWay = true;
+    const batch = this.#open;
+    this.#open = new Batch();
+    try {
+      const target = this.#ports.target();
+      const lsn = (target.base + target.bytes) as Lsn;
+      const encoded = encodeBatch({ lsn, atMs: this.#ports.clock(), frames: batch.frames, crc: crc32 });
+      const committed: CommittedFrame[] = encoded.placements.map((placement, i) => ({
+        frame: batch.frames[i]!,
+        segment: target.base,
+        headerAt: target.bytes + placement.headerAt,
+        headerBytes: placement.headerBytes,
+        payloadBytes: placement.payloadBytes,
+      }));
+      this.#ports.fault("commit.write");
+      write(target, encoded.buffers, encoded.bytes, (writeError) => {
+        if (writeError !== null) return this.#fail("write", writeError);
+        this.#ports.fault("commit.sync");
+        fs.fdatasync(target.fd, (syncError) => {
+          if (syncError !== null) return this.#fail("sync", syncError);
+          this.#settle(batch, committed, encoded.bytes);
+        });
+      });
+    } catch (error) {
+      this.#fail("write", error as Error);
+    }
+  }
+
+  #settle(batch: Batch, committed: readonly CommittedFrame[], bytes: number): void {
+    this.#ports.settle(committed, bytes);
+    this.#ports.fault("commit.ack");
+    // Acknowledge after durable: the batch was synced by the caller of this function.
+    batch.acknowledge();
+    this.#underWay = false;
+    if (this.#open.frames.length > 0) this.#commit();
+    else if (this.#idle.length > 0) {
+      const idle = this.#idle;
+      this.#idle = [];
+      for (const resolve of idle) resolve();
+    }
+  }
+
+  #fail(step: string, cause: Error): void {
+    this.#failed = true;
+    this.#ports.fatal(new Error(`WAL ${step} failed, nothing of its batch was acknowledged: ${cause.message}`, { cause }));
+  }
+}
+
+function write(target: CommitTarget, buffers: readonly Uint8Array[], bytes: number, done: (error: Error | null) => void): void {
+  if (bytes <= INLINE_WRITE_BYTES_MAX) {
+    let at = target.bytes;
+    for (const buffer of buffers) {
+      for (let from = 0; from < buffer.length; ) {
+        const written = fs.writeSync(target.fd, buffer, from, buffer.length - from, at);
+        from += written;
+        at += written;
+      }
+    }
+    return done(null);
+  }
+  writeAll(target.fd, buffers, target.bytes, done);
+}
+
+function writeAll(fd: number, buffers: readonly Uint8Array[], at: number, done: (error: Error | null) => void): void {
+  fs.writev(fd, buffers as NodeJS.ArrayBufferView[], at, (error, written) => {
+    if (error !== null) return done(error);
+    const rest = dropBytes(buffers, written);
+    if (rest.length === 0) return done(null);
+    writeAll(fd, rest, at + written, done);
+  });
+}
+
+function dropBytes(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
+  const rest: Uint8Array[] = [];
+  let skip = count;
+  for (const buffer of buffers) {
+    if (skip >= buffer.length) skip -= buffer.length;
+    else {
+      rest.push(skip === 0 ? buffer : buffer.subarray(skip));
+      skip = 0;
+    }
+  }
+  return rest;
+}

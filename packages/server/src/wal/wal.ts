@@ -1,0 +1,266 @@
+/**
+ * The shard's write-ahead log: one active segment, then the sealed ones that wait for their roll. A released segment's
+ * file is gone, its descriptor stays until the last reader that holds it is done.
+ */
+import fs from "node:fs";
+import fsp from "node:fs/promises";
+import { lsn, SEGMENT_HEADER_BYTES, StreamError } from "@coldbrook/core";
+import type { Clock, FaultPoint, Lsn, SealedSegment } from "@coldbrook/core";
+import { createSegment, segmentPath, syncDirectory } from "./segment-file.ts";
+import { GroupCommit } from "./group-commit.ts";
+import type { Batch, CommittedFrame, CommitTarget } from "./group-commit.ts";
+
+/** Pieces in which a whole segment is loaded for its roll. */
+const LOAD_PIECE_BYTES = 4 * 1024 * 1024;
+
+interface SegmentHandle {
+  readonly base: Lsn;
+  readonly fd: number;
+  bytes: number;
+  readers: number;
+  released: boolean;
+  /** When its first frame was written; null while it holds none. */
+  firstFrameAtMs: number | null;
+  frames: number;
+}
+
+export interface WalSettings {
+  readonly directory: string;
+  readonly shard: string;
+  readonly segmentBytes: number;
+  readonly segmentAgeMs: number;
+  readonly walBytesMax: number;
+}
+
+export interface WalPorts {
+  readonly settle: (frames: readonly CommittedFrame[]) => void;
+  readonly sealed: (segment: SealedSegment) => void;
+  readonly fatal: (error: Error) => void;
+  readonly fault: FaultPoint;
+  readonly clock: Clock;
+}
+
+/** A segment that recovery read whole. */
+export interface RecoveredSegment {
+  readonly base: Lsn;
+  readonly bytes: number;
+  readonly frames: number;
+}
+
+export interface RecoveredWal {
+  readonly segments: readonly RecoveredSegment[];
+  /** Base of the segment to open. */
+  readonly next: Lsn;
+  /** A file of that base is there already and holds no frame. */
+  readonly reuseNext: boolean;
+}
+
+/** Seal at this many frames even when they are small, so that a roll's working set is bounded. */
+const SEGMENT_FRAMES_MAX = 500_000;
+
+export class Wal {
+  readonly #settings: WalSettings;
+  readonly #ports: WalPorts;
+  readonly #segments = new Map<Lsn, SegmentHandle>();
+  readonly #commit: GroupCommit;
+  #active: SegmentHandle;
+  #oldest: Lsn;
+  #sealWanted = false;
+  #age: NodeJS.Timeout | null = null;
+
+  /** `recovered` are the un-rolled segments with frames, in order; all are sealed by opening a new one behind them. */
+  constructor(settings: WalSettings, ports: WalPorts, recovered: RecoveredWal) {
+    this.#settings = settings;
+    this.#ports = ports;
+    for (const segment of recovered.segments) {
+      const fd = fs.openSync(segmentPath(settings.directory, segment.base), "r");
+      this.#segments.set(segment.base, {
+        ...segment,
+        fd,
+        readers: 0,
+        released: false,
+        firstFrameAtMs: null,
+      });
+    }
+    this.#active = this.#create(recovered.next, recovered.reuseNext);
+    this.#oldest = recovered.segments[0]?.base ?? recovered.next;
+    this.#commit = new GroupCommit({
+      target: () => this.#target(),
+      settle: (frames, bytes) => this.#settle(frames, bytes),
+      fatal: ports.fatal,
+      fault: ports.fault,
+      clock: ports.clock,
+    });
+  }
+
+  /** Hands every segment that was recovered to the roller, in order. */
+  announceRecovered(): void {
+    for (const segment of this.#segments.values()) if (segment !== this.#active) this.#announce(segment);
+  }
+
+  get open(): Batch {
+    return this.#commit.open;
+  }
+
+  schedule(): void {
+    this.#commit.schedule();
+  }
+
+  /** LSN of the next batch. */
+  get end(): Lsn {
+    return lsn(this.#active.base + this.#active.bytes);
+  }
+
+  /** Bytes that only the WAL holds: the quantity the budget bounds. */
+  get unrolledBytes(): number {
+    return this.end - this.#oldest - SEGMENT_HEADER_BYTES;
+  }
+
+  get segmentCount(): number {
+    return this.#segments.size;
+  }
+
+  drain(): Promise<void> {
+    return this.#commit.drain();
+  }
+
+  /** Seals the active segment before the next batch; at once when no commit is under way. */
+  async seal(): Promise<void> {
+    await this.#commit.drain();
+    if (this.#active.bytes > SEGMENT_HEADER_BYTES) this.#seal();
+  }
+
+  /** Closes every descriptor. The caller has drained. */
+  close(): void {
+    if (this.#age !== null) clearTimeout(this.#age);
+    for (const segment of this.#segments.values()) fs.closeSync(segment.fd);
+    this.#segments.clear();
+  }
+
+  /** Deletes a rolled segment's file. Called only after its roll is published and flushed. */
+  async release(base: Lsn): Promise<void> {
+    const segment = this.#segments.get(base);
+    if (segment === undefined || segment === this.#active) throw new Error(`WAL segment ${base} is not sealed`);
+    await fsp.unlink(segmentPath(this.#settings.directory, base));
+    await syncDirectory(this.#settings.directory);
+    this.#segments.delete(base);
+    segment.released = true;
+    this.#closeIfUnused(segment);
+    this.#oldest = this.#segments.keys().next().value ?? this.#active.base;
+  }
+
+  /** Deletes a segment file that recovery found published: its release was cut off. */
+  async discard(base: Lsn): Promise<void> {
+    await fsp.unlink(segmentPath(this.#settings.directory, base));
+    await syncDirectory(this.#settings.directory);
+  }
+
+  /** Reads exactly [at, at + bytes) of a segment's file. @throws StreamError gone when the segment was released */
+  async read(base: Lsn, at: number, bytes: number): Promise<Uint8Array> {
+    const segment = this.#segments.get(base);
+    if (segment === undefined) throw new StreamError("gone", `WAL segment ${base} was released`);
+    segment.readers += 1;
+    try {
+      return await readExactly(segment.fd, at, bytes, segmentPath(this.#settings.directory, base));
+    } finally {
+      segment.readers -= 1;
+      this.#closeIfUnused(segment);
+    }
+  }
+
+  #closeIfUnused(segment: SegmentHandle): void {
+    if (segment.released && segment.readers === 0) fs.closeSync(segment.fd);
+  }
+
+  #create(base: Lsn, reuse: boolean): SegmentHandle {
+    this.#ports.fault("segment.create");
+    const fd = createSegment(this.#settings.directory, base, this.#settings.shard, reuse);
+    const handle: SegmentHandle = {
+      base,
+      fd,
+      bytes: SEGMENT_HEADER_BYTES,
+      readers: 0,
+      released: false,
+      firstFrameAtMs: null,
+      frames: 0,
+    };
+    this.#segments.set(base, handle);
+    return handle;
+  }
+
+  #target(): CommitTarget {
+    const sealAt = Math.min(this.#settings.segmentBytes, this.#settings.walBytesMax / 4);
+    if (this.#sealWanted || this.#active.bytes >= sealAt || this.#active.frames >= SEGMENT_FRAMES_MAX) {
+      if (this.#active.bytes > SEGMENT_HEADER_BYTES) this.#seal();
+    }
+    return this.#active;
+  }
+
+  /** A segment is sealed by the durable name of its successor. */
+  #seal(): void {
+    this.#sealWanted = false;
+    if (this.#age !== null) clearTimeout(this.#age);
+    this.#age = null;
+    this.#ports.fault("segment.seal");
+    const sealed = this.#active;
+    this.#active = this.#create(this.end, false);
+    this.#announce(sealed);
+  }
+
+  #announce(segment: SegmentHandle): void {
+    const end = lsn(segment.base + segment.bytes);
+    this.#ports.sealed({ base: segment.base, end, load: () => this.#load(segment.base, segment.bytes) });
+  }
+
+  async #load(base: Lsn, bytes: number): Promise<Uint8Array> {
+    const segment = this.#segments.get(base);
+    if (segment === undefined) throw new StreamError("gone", `WAL segment ${base} was released`);
+    const whole = Buffer.allocUnsafeSlow(bytes);
+    for (let at = 0; at < bytes; at += LOAD_PIECE_BYTES) {
+      const piece = Math.min(LOAD_PIECE_BYTES, bytes - at);
+      await readInto(segment.fd, whole.subarray(at, at + piece), at, segmentPath(this.#settings.directory, base));
+    }
+    return whole;
+  }
+
+  #settle(frames: readonly CommittedFrame[], bytes: number): void {
+    const active = this.#active;
+    active.bytes += bytes;
+    active.frames += frames.length;
+    if (active.firstFrameAtMs === null) {
+      active.firstFrameAtMs = this.#ports.clock();
+      this.#armAge();
+    }
+    this.#ports.settle(frames);
+  }
+
+  #armAge(): void {
+    this.#age = setTimeout(() => {
+      this.#age = null;
+      this.#sealWanted = true;
+      this.seal().catch(this.#ports.fatal);
+    }, this.#settings.segmentAgeMs);
+    this.#age.unref();
+  }
+}
+
+function readExactly(fd: number, at: number, bytes: number, file: string): Promise<Uint8Array> {
+  const buffer = Buffer.allocUnsafeSlow(bytes);
+  return readInto(fd, buffer, at, file).then(() => buffer);
+}
+
+function readInto(fd: number, buffer: Uint8Array, at: number, file: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const step = (done: number): void => {
+      fs.read(fd, buffer, done, buffer.length - done, at + done, (error, read) => {
+        if (error !== null) return reject(error);
+        if (read === 0) {
+          return reject(new StreamError("corrupt-wal", `${file}: ends at ${at + done}, ${buffer.length - done} bytes early`));
+        }
+        if (done + read === buffer.length) return resolve();
+        step(done + read);
+      });
+    };
+    step(0);
+  });
+}

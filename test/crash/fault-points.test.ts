@@ -1,0 +1,91 @@
+import { fileURLToPath } from "node:url";
+import { expect, inject, test } from "vitest";
+import { startServer } from "../process/coldbrook.ts";
+import { StreamClient } from "../process/http.ts";
+import { within } from "../process/until.ts";
+import { CrashRun } from "./rounds.ts";
+import { withStore, type StoreKind } from "./stores.ts";
+import { Load } from "./workload.ts";
+
+const FAULTING_SERVER = fileURLToPath(new URL("../process/faulting-server.js", import.meta.url));
+const SEED = Number(process.env["CRASH_SEED"] ?? `${Date.now() % 1_000_000}`);
+const DEATH_BOUND_MS = 60_000;
+
+/** Each named step, and the hits of it at which the process ends. */
+const FAULT_POINTS: readonly (readonly [name: string, hits: readonly number[]])[] = [
+  ["append.enqueue", [1, 400]],
+  ["commit.write", [1, 150]],
+  ["commit.sync", [1, 150]],
+  ["commit.ack", [1, 150]],
+  ["catalog.commit", [1, 10]],
+  ["catalog.flushed", [1, 3]],
+  ["segment.create", [1, 4]],
+  ["segment.seal", [1, 4]],
+  ["roll.plan", [1, 4]],
+  ["roll.upload", [1, 4]],
+  ["roll.verify", [1, 4]],
+  ["roll.record", [1, 4]],
+  ["roll.publish", [1, 4]],
+  ["roll.release", [1, 4]],
+];
+
+const s3 = inject("s3");
+
+async function dieAt(store: StoreKind, name: string, hits: readonly number[]): Promise<void> {
+  await withStore(store, s3, async (setup) => {
+    const run = new CrashRun({ ...setup, seed: SEED });
+    try {
+      for (const hit of hits) {
+        await dieOnce(run, `${name}:${hit}`);
+        await using server = await run.start();
+        await run.verify(server);
+        expect(await server.stop(), "exit code after SIGTERM").toBe(0);
+      }
+      await using last = await run.start();
+      await run.finish(last);
+    } catch (error) {
+      throw new Error(`seed ${SEED}, ${name} on ${store}, data in ${setup.dataDir}: ${(error as Error).message}`, {
+        cause: error,
+      });
+    }
+  });
+}
+
+/** Load on a server that ends itself at the fault point; it may do so before it listens. */
+async function dieOnce(run: CrashRun, faultPoint: string): Promise<void> {
+  const options = run.options({ entry: FAULTING_SERVER, env: { FAULT_POINT: faultPoint } });
+  let server;
+  try {
+    server = await startServer(options);
+  } catch (error) {
+    if (/signal SIGKILL/.test(String(error))) return;
+    throw error;
+  }
+  await using dying = server;
+  using client = new StreamClient(dying.url);
+  const load = new Load(run.history, client, SEED, { readers: true, lossExpected: true });
+  try {
+    const exit = await within(`the end at ${faultPoint}`, DEATH_BOUND_MS, dying.exited);
+    expect(exit, `the end at ${faultPoint}${dying.tailOfLog()}`).toEqual({ code: null, signal: "SIGKILL" });
+  } finally {
+    await dying[Symbol.asyncDispose]();
+    await within("the end of writers and readers", 30_000, load.stop());
+  }
+}
+
+for (const [name, hits] of FAULT_POINTS) {
+  test(
+    `a crash at ${name} loses, tears, doubles and undoes nothing, on a directory`,
+    { timeout: 240_000 },
+    async () => {
+      await dieAt("directory", name, hits);
+    },
+  );
+  test.skipIf(s3 === null || !name.startsWith("roll."))(
+    `a crash at ${name} loses, tears, doubles and undoes nothing, on S3`,
+    { timeout: 240_000 },
+    async () => {
+      await dieAt("s3", name, hits);
+    },
+  );
+}

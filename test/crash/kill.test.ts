@@ -1,0 +1,34 @@
+import { expect, inject, test } from "vitest";
+import { killRounds } from "./rounds.ts";
+import { withStore, type StoreKind } from "./stores.ts";
+
+/** Kills for each store; the acceptance runs a hundred. */
+const ROUNDS = Number(process.env["CRASH_ROUNDS"] ?? "12");
+const SEED = Number(process.env["CRASH_SEED"] ?? `${Date.now() % 1_000_000}`);
+const BOUND_MS = 120_000 + ROUNDS * 30_000;
+
+const s3 = inject("s3");
+
+async function survive(store: StoreKind): Promise<void> {
+  const report = await withStore(store, s3, async (setup) => killRounds({ ...setup, seed: SEED }, ROUNDS));
+  process.stdout.write(`kill -9 on ${store}, seed ${SEED}: ${JSON.stringify(report)}\n`);
+  expect(report.kills).toBe(ROUNDS);
+  expect(report.killsInRecovery).toBe(Math.floor(ROUNDS / 4));
+  expect(report.acks).toBeGreaterThan(ROUNDS * 100);
+}
+
+test(
+  `${ROUNDS} kills under load lose, tear, double and undo nothing, on a directory`,
+  { timeout: BOUND_MS },
+  async () => {
+    await survive("directory");
+  },
+);
+
+test.skipIf(s3 === null)(
+  `${ROUNDS} kills under load lose, tear, double and undo nothing, on S3`,
+  { timeout: BOUND_MS },
+  async () => {
+    await survive("s3");
+  },
+);
