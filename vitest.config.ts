@@ -1,23 +1,49 @@
 import { defineConfig } from "vitest/config";
 
+/** Tests run the sources; only the server under test is a build. */
 const sources = { resolve: { conditions: ["coldbrook-source"] }, ssr: { resolve: { conditions: ["coldbrook-source"] } } };
+
+/** CI adds up the results of its runs from here. */
+const RESULTS = "node_modules/.vitest/results.json";
+const inCi = (process.env["CI"] ?? "") !== "";
 
 export default defineConfig({
   test: {
+    reporters: inCi ? ["default", ["json", { outputFile: RESULTS }]] : ["default"],
+    // One project after the other: the later ones start servers of their own and would starve each other.
     projects: [
       {
         ...sources,
-        test: { name: "quick", include: ["packages/*/src/**/*.test.ts", "test/quick/**/*.test.ts"], testTimeout: 30_000 },
+        test: {
+          name: "quick",
+          include: ["packages/*/src/**/*.test.ts", "test/quick/**/*.test.ts"],
+          testTimeout: 30_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        ...sources,
+        test: {
+          name: "conformance",
+          include: ["test/conformance/**/*.test.ts"],
+          globalSetup: ["test/s3/global-setup.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          // Both files at once: their time goes into long-polls of 30 s each.
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
+        },
       },
       {
         ...sources,
         test: {
           name: "full",
-          include: ["test/{conformance,contract,crash,faults,cache,scale,readme}/**/*.test.ts"],
+          include: ["test/{contract,crash,faults,cache,scale,readme}/**/*.test.ts"],
           globalSetup: ["test/s3/global-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,
           fileParallelism: false,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

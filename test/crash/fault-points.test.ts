@@ -42,6 +42,7 @@ async function dieAt(store: StoreKind, name: string, hits: readonly number[]): P
         expect(await server.stop(), "exit code after SIGTERM").toBe(0);
       }
       await using last = await run.start();
+      await run.verify(last);
       await run.finish(last);
     } catch (error) {
       throw new Error(`seed ${SEED}, ${name} on ${store}, data in ${setup.dataDir}: ${(error as Error).message}`, {

@@ -28,6 +28,8 @@ export interface FixedRange {
   readonly next: string;
   readonly body: Buffer;
   readonly etag: string;
+  /** The ETag names the stream's closure, so a close changes it, and nothing else may. */
+  readonly closed: boolean;
 }
 
 /** A statement about the server that cannot be true of one that keeps its promises. */

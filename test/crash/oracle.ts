@@ -153,12 +153,12 @@ async function checkFixedRange(client: StreamClient, life: Incarnation, range: F
   expectStatus(reply, `${life.path} from ${range.from}`, 200);
   const next = nextOffset(reply);
   const etag = header(reply, "etag");
-  if (next !== range.next || !reply.body.equals(range.body) || etag !== range.etag) {
+  if (next !== range.next || !reply.body.equals(range.body) || (life.closed === range.closed && etag !== range.etag)) {
     life.fail(
       `the fixed range ${range.from} … ${range.next} ${range.etag} is now … ${next} ${etag}, ${reply.body.length} bytes`,
     );
   }
-  const again = await client.read(life.path, { offset: range.from, headers: { "if-none-match": range.etag } });
+  const again = await client.read(life.path, { offset: range.from, headers: { "if-none-match": etag ?? "" } });
   if (again.status === 404 && life.config.fleeting) return;
   expectStatus(again, `${life.path} from ${range.from} with its own ETag`, 304);
 }
@@ -194,7 +194,7 @@ function rememberRanges(life: Incarnation, whole: WholeRead, random: SeededRando
     const chunk = random.pick(fixed);
     const etag = header(chunk.reply, "etag");
     if (etag === undefined) life.fail(`no ETag on the read from ${chunk.from}`);
-    life.ranges.push({ from: chunk.from, next: chunk.next, body: chunk.reply.body, etag });
+    life.ranges.push({ from: chunk.from, next: chunk.next, body: chunk.reply.body, etag, closed: life.closed });
     fixed.splice(fixed.indexOf(chunk), 1);
   }
 }

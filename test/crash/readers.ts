@@ -5,6 +5,7 @@ import {
   isClosed,
   nextOffset,
   RefusedRead,
+  ResponseCut,
   type Reply,
   type StreamClient,
 } from "../process/http.ts";
@@ -36,8 +37,8 @@ export async function followSlot(
   let offset = "-1";
   while (!signal.aborted) {
     const before = lookAt(slot);
-    const outcome =
-      mode === "sse" ? await readSse(slot, client, offset, signal) : await readOnce(mode, slot, client, offset, signal);
+    const read = mode === "sse" ? readSse(slot, client, offset, signal) : readOnce(mode, slot, client, offset, signal);
+    const outcome = await read.catch((error: unknown) => cutByDelete(slot, before, error, signal));
     if (typeof outcome !== "number") {
       offset = outcome.offset;
       if (!outcome.ended) continue;
@@ -49,6 +50,15 @@ export async function followSlot(
     if (outcome === 404) await nextLife(slot, before);
     offset = "-1";
   }
+}
+
+/** A delete may take the bytes away in the middle of a response, which then cannot end whole. */
+function cutByDelete(slot: Slot, before: Before, error: unknown, signal: AbortSignal): Progress {
+  const over = before.life !== undefined && (slot.current !== before.life || before.life.deleted !== "no");
+  if (error instanceof ResponseCut && !signal.aborted && (over || before.life?.config.fleeting === true)) {
+    return { offset: "-1", ended: false };
+  }
+  throw error;
 }
 
 interface Progress {
@@ -64,16 +74,17 @@ async function nextLife(slot: Slot, before: Before): Promise<void> {
 /** An absence that was seen counts like an acknowledged delete. */
 function checkAbsence(slot: Slot, before: Before, status: number, offset: string): void {
   const life = before.life;
-  if (status === 410) {
+  // A read from the start that a delete overtook may say "gone" as well as "not found".
+  if (status === 410 && offset !== "-1") {
     const { generation } = parseOffset(offset);
     if (slot.current?.generation === generation && slot.current.deleted === "no" && !slot.current.config.fleeting) {
       slot.current.fail(`its own offset ${offset} was answered 410`);
     }
     return;
   }
-  if (status !== 404) throw new Error(`a reader from ${offset} was answered ${status}`);
+  if (status !== 404 && status !== 410) throw new Error(`a reader from ${offset} was answered ${status}`);
   if (life === undefined || !before.certain || slot.current !== life) return;
-  if (life.deleted === "no") life.fail("a live reader was answered 404, though nobody deleted the stream");
+  if (life.deleted === "no") life.fail(`a live reader was answered ${status}, though nobody deleted the stream`);
   life.deleted = "yes";
 }
 

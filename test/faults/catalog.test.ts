@@ -111,12 +111,20 @@ async function servesHonestly(data: DataDirectory, known: readonly KnownStream[]
   for (const { detail } of await readHonestly(client, known)) expect(detail).toMatch(/catalog/i);
 }
 
+/** As when a crash comes after the file grew and before its pages were written. */
+async function zeroFromMiddle(data: DataDirectory, file: string): Promise<void> {
+  const bytes = (await data.bytes(file)).length;
+  const middle = Math.floor(bytes / 8_192) * 4_096;
+  await data.writeAt(file, middle, Buffer.alloc(bytes - middle));
+}
+
 describe("a catalog that is gone", () => {
   const losses: readonly (readonly [what: string, lose: (data: DataDirectory, file: string) => Promise<void>])[] = [
     ["deleted", async (data, file) => data.remove(file)],
     ["cut to half", async (data, file) => data.truncate(file, (await data.bytes(file)).length >> 1)],
     ["cut to less than its head", async (data, file) => data.truncate(file, 3_000)],
     ["emptied", async (data, file) => data.truncate(file, 0)],
+    ["zeroed from its middle on", zeroFromMiddle],
     ["overwritten at its head", async (data, file) => data.writeAt(file, 0, Buffer.alloc(8_192, "not a catalog"))],
   ];
   test.for(losses)(

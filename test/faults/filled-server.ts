@@ -127,11 +127,15 @@ export async function readHonestly(client: StreamClient, known: readonly KnownSt
 }
 
 function refusalOf(path: string, reply: Reply): Refusal | undefined {
-  if (reply.status !== 502 && reply.status !== 503) return undefined;
+  if (reply.status < 500) return undefined;
   if (header(reply, "content-type")?.startsWith("application/problem+json") !== true) {
     throw new Error(`${path}: a refusal that is no problem+json: ${describeReply(reply)}`);
   }
-  return { path, status: reply.status, detail: reply.body.toString("utf8") };
+  const detail = reply.body.toString("utf8");
+  const { code } = JSON.parse(detail) as { code?: unknown };
+  // A damaged object is the store's fault (502, 503); a damaged catalog is the server's own (500).
+  if (reply.status === 500 && code !== "corrupt-catalog") throw new Error(`${path}: ${describeReply(reply)}`);
+  return { path, status: reply.status, detail };
 }
 
 async function readStream(client: StreamClient, stream: KnownStream): Promise<Refusal | undefined> {

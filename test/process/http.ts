@@ -14,7 +14,12 @@ export interface Reply {
 
 /** The request got no whole response: what it asked for may have happened or not. */
 export class ConnectionLost extends Error {
-  override readonly name = "ConnectionLost";
+  override readonly name: string = "ConnectionLost";
+}
+
+/** The response began and broke off. */
+export class ResponseCut extends ConnectionLost {
+  override readonly name = "ResponseCut";
 }
 
 export interface ProducerTuple {
@@ -132,9 +137,9 @@ export class StreamClient {
     try {
       for await (const piece of response) pieces.push(piece as Buffer);
     } catch (error) {
-      throw new ConnectionLost(`${method} ${path}: response cut short`, { cause: error });
+      throw new ResponseCut(`${method} ${path}: response cut short`, { cause: error });
     }
-    if (!response.complete) throw new ConnectionLost(`${method} ${path}: response cut short`);
+    if (!response.complete) throw new ResponseCut(`${method} ${path}: response cut short`);
     return { status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(pieces) };
   }
 
@@ -239,18 +244,18 @@ export class StreamClient {
     throw new Error(`read ${path}: more than ${CHUNKS_MAX} chunks`);
   }
 
-  /** A live SSE read: its events until the server ends the response. @throws ConnectionLost, RefusedRead */
+  /** A live SSE read: its events until the server ends the response. @throws ConnectionLost, ResponseCut, RefusedRead */
   async *sse(path: string, offset: string, signal?: AbortSignal): AsyncGenerator<SseEvent> {
     const query = new URLSearchParams({ offset, live: "sse" }).toString();
     const response = await this.open("GET", path, { query, ...(signal === undefined ? {} : { signal }) });
     try {
       if (response.statusCode !== 200) throw new RefusedRead(response.statusCode ?? 0);
       yield* decodeEvents(response, response.headers["stream-sse-data-encoding"] === "base64");
-      if (!response.complete) throw new ConnectionLost(`SSE ${path}: response cut short`);
+      if (!response.complete) throw new ResponseCut(`SSE ${path}: response cut short`);
     } catch (error) {
       if (error instanceof RefusedRead || error instanceof ConnectionLost) throw error;
       if (error instanceof Error && "code" in error)
-        throw new ConnectionLost(`SSE ${path}: ${error.message}`, { cause: error });
+        throw new ResponseCut(`SSE ${path}: ${error.message}`, { cause: error });
       throw error;
     } finally {
       response.destroy();

@@ -147,12 +147,14 @@ function foldFrame(fold: Fold, header: FrameHeader, payloadAt: number, payloads:
   if (header.payloadBytes > 0) payloads.add(fold, payloadAt, header.payloadBytes, header.lengths);
 }
 
-function cutObjects(folds: readonly Fold[], payloads: Payloads): PlannedObject[] {
+/** Yields between streams. */
+function* cutObjects(folds: readonly Fold[], payloads: Payloads): Generator<undefined, PlannedObject[], undefined> {
   const own: PlannedObject[] = [];
   const packs: PlannedObject[] = [];
   let extents: PlannedExtent[] = [];
   let packBytes = 0;
   for (const fold of folds) {
+    yield;
     if (fold.digest.deleted || fold.first < 0) continue;
     const extent = payloads.extent(fold);
     const bytes = extent.end - extent.start;
@@ -173,29 +175,59 @@ function cutObjects(folds: readonly Fold[], payloads: Payloads): PlannedObject[]
 }
 
 /**
- * The plan for the segment [base, end). `payloadAt` is a byte position in the segment file, so that a frame ends at LSN
- * `base + payloadAt + payloadBytes`. Nothing of a frame is kept but numbers. @throws StreamError corrupt-wal
+ * The plan of one segment in the making. Frames are added in WAL order, and nothing of a frame is kept but numbers, so
+ * that a caller can read, add and let others run. @throws StreamError corrupt-wal
  */
+export class RollPlanner {
+  private readonly byStream = new Map<Generation, Fold>();
+  private readonly payloads = new Payloads();
+  private readonly base: Lsn;
+  private readonly end: Lsn;
+
+  /** For the segment [base, end). */
+  constructor(options: { readonly base: Lsn; readonly end: Lsn }) {
+    this.base = options.base;
+    this.end = options.end;
+  }
+
+  /** `payloadAt` is a byte position in the segment file, so that the frame ends at LSN `base + payloadAt + payloadBytes`. */
+  add(header: FrameHeader, payloadAt: number): void {
+    let fold = this.byStream.get(header.stream);
+    if (fold === undefined) {
+      fold = newFold(header.stream);
+      this.byStream.set(header.stream, fold);
+    }
+    foldFrame(fold, header, payloadAt, this.payloads);
+    fold.digest.lsn = lsn(this.base + payloadAt + header.payloadBytes);
+    if (fold.digest.lsn > this.end) fail(header.stream, `a frame past its segment's end, LSN ${this.end}`);
+  }
+
+  /** The plan, step by step: a segment may touch hundreds of thousands of streams, and others want a turn meanwhile. */
+  *finish(): Generator<undefined, RollPlan, undefined> {
+    const ids = Float64Array.from(this.byStream.keys()).sort();
+    const folds: Fold[] = [];
+    const digests: StreamDigest[] = [];
+    for (const id of ids) {
+      yield;
+      const fold = this.byStream.get(id as Generation)!;
+      if (fold.producers !== null) fold.digest.producers = [...fold.producers.values()];
+      folds.push(fold);
+      digests.push(fold.digest);
+    }
+    return { base: this.base, end: this.end, objects: yield* cutObjects(folds, this.payloads), digests };
+  }
+}
+
+/** The plan for the segment [base, end), from all its frames at once; see RollPlanner. @throws StreamError corrupt-wal */
 export function planRoll(
   frames: Iterable<{ readonly header: FrameHeader; readonly payloadAt: number }>,
   options: { readonly base: Lsn; readonly end: Lsn },
 ): RollPlan {
-  const byStream = new Map<Generation, Fold>();
-  const payloads = new Payloads();
-  for (const { header, payloadAt } of frames) {
-    let fold = byStream.get(header.stream);
-    if (fold === undefined) {
-      fold = newFold(header.stream);
-      byStream.set(header.stream, fold);
-    }
-    foldFrame(fold, header, payloadAt, payloads);
-    fold.digest.lsn = lsn(options.base + payloadAt + header.payloadBytes);
-    if (fold.digest.lsn > options.end) fail(header.stream, `a frame past its segment's end, LSN ${options.end}`);
+  const planner = new RollPlanner(options);
+  for (const { header, payloadAt } of frames) planner.add(header, payloadAt);
+  const steps = planner.finish();
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
   }
-  const folds = [...byStream.values()].sort((left, right) => left.digest.stream - right.digest.stream);
-  const digests = folds.map(({ digest, producers }): StreamDigest => {
-    if (producers !== null) digest.producers = [...producers.values()];
-    return digest;
-  });
-  return { base: options.base, end: options.end, objects: cutObjects(folds, payloads), digests };
 }

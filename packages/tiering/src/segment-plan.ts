@@ -3,7 +3,7 @@ import {
   SEGMENT_HEADER_BYTES,
   StreamError,
   decodeSegmentHeader,
-  planRoll,
+  RollPlanner,
   readBatch,
   type BatchFrame,
   type Crc32,
@@ -38,7 +38,7 @@ export async function planSegment(
   if (bytes.length !== end - base) throw corrupt(base, bytes.length, `${end - base} bytes should be there`);
   const head = decodeSegmentHeader(bytes, crc);
   if (head === null || head.base !== base) throw corrupt(base, 0, "no header of this segment");
-  const frames: BatchFrame[] = [];
+  const planner = new RollPlanner({ base, end });
   let at = SEGMENT_HEADER_BYTES;
   for (;;) {
     if (slice.over) await slice.rest();
@@ -46,19 +46,28 @@ export async function planSegment(
     if (reading.kind === "end") break;
     if (reading.kind === "invalid") throw corrupt(base, at, reading.reason);
     if (reading.header.lsn !== base + at) throw corrupt(base, at, `batch of LSN ${reading.header.lsn}`);
-    for (const frame of reading.frames) frames.push(frame);
+    add(planner, reading.frames, base, at);
     at = reading.end;
   }
-  const roll = plan(frames, base, end);
+  const roll = await finish(planner, slice);
   const closed = new Set(roll.digests.filter((digest) => digest.closed).map((digest) => digest.stream));
   return { base, end, bytes, roll, closed };
 }
 
-function plan(frames: readonly BatchFrame[], base: Lsn, end: Lsn): RollPlan {
+async function finish(planner: RollPlanner, slice: TimeSlice): Promise<RollPlan> {
+  const steps = planner.finish();
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+    if (slice.over) await slice.rest();
+  }
+}
+
+function add(planner: RollPlanner, frames: readonly BatchFrame[], base: Lsn, at: number): void {
   try {
-    return planRoll(frames, { base, end });
+    for (const { header, payloadAt } of frames) planner.add(header, payloadAt);
   } catch (error) {
-    if (error instanceof StreamError) throw corrupt(base, SEGMENT_HEADER_BYTES, error.message);
+    if (error instanceof StreamError) throw corrupt(base, at, error.message);
     throw error;
   }
 }

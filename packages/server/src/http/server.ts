@@ -15,7 +15,7 @@ import { health } from "./health.ts";
 import type { HealthPorts } from "./health.ts";
 import { longPoll } from "./long-poll.ts";
 import { preflight } from "./preflight.ts";
-import { badRequest, faultProblem } from "./problem.ts";
+import { badRequest, faultProblem, notFound } from "./problem.ts";
 import { startOf } from "./read-context.ts";
 import type { ReadContext } from "./read-context.ts";
 import { sse } from "./sse.ts";
@@ -131,6 +131,17 @@ async function dispatch(context: HttpContext, exchange: Exchange): Promise<void>
 }
 
 async function read(context: ReadContext, exchange: Exchange): Promise<void> {
+  try {
+    await answerRead(context, exchange);
+  } catch (error) {
+    if (!(error instanceof StreamError) || error.code !== "gone") throw error;
+    // Bytes of a stream that is deleted meanwhile may go; those of a live one may not.
+    if (context.engine.find(exchange.path) === undefined) exchange.problem(notFound(exchange.path));
+    else throw new StreamError("corrupt-object", error.message, { cause: error });
+  }
+}
+
+async function answerRead(context: ReadContext, exchange: Exchange): Promise<void> {
   const start = await startOf(context, exchange);
   if ("status" in start) return exchange.problem(start);
   switch (start.query.live) {

@@ -13,6 +13,12 @@ import type { Clock, FaultPoint, Frame, Lsn } from "@coldbrook/core";
 /** Batches up to this size are written on the calling thread: a copy into the page cache beats a thread hop. */
 const INLINE_WRITE_BYTES_MAX = 256 * 1024;
 
+/**
+ * A lone writer waits for nobody else, and nobody else is there to be held up: while batches hold one frame and the disk is
+ * quick, the sync runs on the calling thread as well.
+ */
+const INLINE_SYNC_MS_MAX = 1;
+
 /** A frame's place, once its batch is durable. */
 export interface CommittedFrame {
   readonly frame: Frame;
@@ -68,6 +74,9 @@ export class GroupCommit {
   #scheduled = false;
   #failed = false;
   #idle: (() => void)[] = [];
+  /** Frames of the batch before, and how long its sync took. */
+  #lastFrames = 0;
+  #lastSyncMs = Infinity;
 
   constructor(ports: GroupCommitPorts) {
     this.#ports = ports;
@@ -114,7 +123,7 @@ export class GroupCommit {
       write(target, encoded.buffers, encoded.bytes, (writeError) => {
         if (writeError !== null) return this.#fail("write", writeError);
         this.#ports.fault("commit.sync");
-        fs.fdatasync(target.fd, (syncError) => {
+        this.#sync(target.fd, batch.frames.length, (syncError) => {
           if (syncError !== null) return this.#fail("sync", syncError);
           this.#settle(batch, committed, encoded.bytes);
         });
@@ -122,6 +131,24 @@ export class GroupCommit {
     } catch (error) {
       this.#fail("write", error as Error);
     }
+  }
+
+  #sync(fd: number, frames: number, done: (error: Error | null) => void): void {
+    const since = performance.now();
+    const inline = frames === 1 && this.#lastFrames === 1 && this.#lastSyncMs < INLINE_SYNC_MS_MAX;
+    this.#lastFrames = frames;
+    const ended = (error: Error | null): void => {
+      this.#lastSyncMs = performance.now() - since;
+      done(error);
+    };
+    if (!inline) return fs.fdatasync(fd, ended);
+    let failed: Error | null = null;
+    try {
+      fs.fdatasyncSync(fd);
+    } catch (error) {
+      failed = error as Error;
+    }
+    ended(failed);
   }
 
   #settle(batch: Batch, committed: readonly CommittedFrame[], bytes: number): void {
