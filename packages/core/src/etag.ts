@@ -17,9 +17,12 @@ export interface EtagRange {
   readonly atTail: boolean;
 }
 
-/** The strong tag of a range, quoted: `"<id>:<generation>:<start>:<end>[:t][:c]"`. */
+/**
+ * The strong tag of a range, quoted: `"<id>:<generation>:<start>:<end>[:t[:c]]"`. Closure shows only at the tail: a range below it
+ * says nothing of the stream's end, and its immutable response keeps its name when the stream is closed.
+ */
 export function rangeEtag(range: EtagRange): string {
-  const reach = `${range.atTail ? ":t" : ""}${range.closed ? ":c" : ""}`;
+  const reach = range.atTail ? (range.closed ? ":t:c" : ":t") : "";
   return `"${range.id}:${range.generation ?? range.id}:${range.start}:${range.end}${reach}"`;
 }
 

@@ -1,5 +1,6 @@
 /** The composition root: settings and components in, a serving Coldbrook out. Every part is made here and nowhere else. */
 import type { Server } from "node:http";
+import { setMaxListeners } from "node:events";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
@@ -30,6 +31,9 @@ import { WalReader } from "./wal/wal-reader.ts";
 
 /** How long a stop waits for requests under way. */
 const DRAIN_MS = 10_000;
+
+/** How long it waits for an upload under way. */
+const STORE_DRAIN_MS = 5_000;
 
 /** What is injected and is not a setting. */
 export interface Components {
@@ -112,6 +116,8 @@ class Serving {
     this.#roller = roller;
     this.#reaper = reaper;
     this.#work = work;
+    // One listener for each live reader; they are bounded with the waiters.
+    setMaxListeners(0, this.draining.signal);
     this.context = {
       engine,
       reader,
@@ -154,7 +160,7 @@ class Serving {
   async close(): Promise<void> {
     await this.#reaper.stop();
     await this.engine.wal.drain();
-    await this.#roller.stop();
+    await this.#stopRolling();
     await this.#work.idle();
     // Sealed, so that any damage to what was acknowledged is told from a torn tail.
     await this.engine.wal.seal();
@@ -164,6 +170,13 @@ class Serving {
     this.engine.wal.close();
     await this.#catalog.close();
     await this.#store.close();
+  }
+
+  /** A store that does not answer must not hold up the stop: what is not rolled stays in the WAL. */
+  async #stopRolling(): Promise<void> {
+    const deadline = setTimeout(() => void this.#store.close(), STORE_DRAIN_MS);
+    await this.#roller.stop();
+    clearTimeout(deadline);
   }
 }
 

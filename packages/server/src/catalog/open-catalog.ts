@@ -7,6 +7,11 @@ import path from "node:path";
 import { StreamError } from "@coldbrook/core";
 import { Catalog, CATALOG_VERSION } from "./catalog.ts";
 
+const MAGIC = 0xbeefc0de;
+const MAGIC_AT = 24;
+const PAGE_BYTES_AT = 48;
+const META_BYTES = 64;
+
 export interface OpenedCatalog {
   readonly catalog: Catalog;
   /** It is empty, and to be filled by `rebuildCatalog`. */
@@ -19,7 +24,7 @@ export interface OpenedCatalog {
 
 /** @throws when the catalog is of a later version */
 export async function openCatalog(directory: string): Promise<OpenedCatalog> {
-  const damage = fs.existsSync(directory) ? ((await tooShort(directory)) ?? (await unusable(directory))) : null;
+  const damage = fs.existsSync(directory) ? (fileDamage(directory) ?? (await unusable(directory))) : null;
   const movedTo = damage === null ? null : setAside(directory);
   fs.mkdirSync(directory, { recursive: true, mode: 0o700 });
   const catalog = Catalog.open(directory);
@@ -36,14 +41,31 @@ export function setAside(directory: string): string {
   }
 }
 
-/** LMDB maps its file: one that was cut short would end the process at the first touch of a missing page. */
-async function tooShort(directory: string): Promise<string | null> {
+/**
+ * What is wrong with the catalog's file before LMDB touches it, or null. LMDB maps the file and trusts its head: one that was cut
+ * short or overwritten there would end the process.
+ */
+export function fileDamage(directory: string): string | null {
   const file = path.join(directory, "data.mdb");
   if (!fs.existsSync(file)) return fs.readdirSync(directory).length > 0 ? `${file} is missing` : null;
   const { size } = fs.statSync(file);
   const known = Catalog.recordedSize(directory);
   if (known !== null && size < known) return `${file} has ${size} bytes, it had ${known}`;
-  return null;
+  return size === 0 || hasMetaPages(file) ? null : `${file} does not start with LMDB's two meta pages`;
+}
+
+/** Both meta pages hold LMDB's magic number behind their page header; the first also tells the page size. */
+function hasMetaPages(file: string): boolean {
+  const head = Buffer.alloc(META_BYTES);
+  const fd = fs.openSync(file, "r");
+  try {
+    if (fs.readSync(fd, head, 0, META_BYTES, 0) < META_BYTES || head.readUInt32LE(MAGIC_AT) !== MAGIC) return false;
+    const pageBytes = head.readUInt32LE(PAGE_BYTES_AT);
+    if (pageBytes < 512 || pageBytes > 65_536) return false;
+    return fs.readSync(fd, head, 0, META_BYTES, pageBytes) === META_BYTES && head.readUInt32LE(MAGIC_AT) === MAGIC;
+  } finally {
+    fs.closeSync(fd);
+  }
 }
 
 async function unusable(directory: string): Promise<string | null> {

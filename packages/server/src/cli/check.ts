@@ -9,6 +9,7 @@ import { lsn, ObjectStoreError, StreamError } from "@coldbrook/core";
 import type { ColdExtent, Generation, Lsn, ObjectStore, StreamState } from "@coldbrook/core";
 import { openObjectStore, readRolls, verifyCache, verifyObject } from "@coldbrook/tiering";
 import { Catalog, CATALOG_VERSION } from "../catalog/catalog.ts";
+import { fileDamage } from "../catalog/open-catalog.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { DataDir } from "../data-dir.ts";
 import type { Stream } from "../engine/stream.ts";
@@ -83,9 +84,9 @@ class Checker {
       this.#found(`catalog ${directory} is missing; the next start rebuilds it`);
       return null;
     }
-    const recorded = Catalog.recordedSize(directory);
-    if (recorded !== null && fs.statSync(file).size < recorded) {
-      this.#found(`catalog ${file} is shorter than it was; the next start rebuilds it`);
+    const damage = fileDamage(directory);
+    if (damage !== null) {
+      this.#found(`${damage}; the next start rebuilds the catalog`);
       return null;
     }
     const catalog = Catalog.open(directory);

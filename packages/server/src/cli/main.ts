@@ -43,14 +43,15 @@ const COMMANDS: Readonly<Record<string, (settings: Settings, options: MainOption
 
 async function serve(settings: Settings, options: MainOptions): Promise<number> {
   const log = openLog();
+  // Before anyone can know that the server runs, so that no signal ends it by default.
+  const signalled = new Promise<string>((resolve) => {
+    for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => resolve(name));
+  });
   const coldbrook = await startColdbrook(settings, { ...options, log, onFatal: (error) => die(log, error) });
   process.on("uncaughtException", (error) => die(log, error));
   process.stdout.write(`Coldbrook listening on ${coldbrook.url}\n`);
   log.info({ url: coldbrook.url, store: settings.store, dataDir: settings.dataDir }, "serving");
-  const signal = await new Promise<string>((resolve) => {
-    for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => resolve(name));
-  });
-  log.info({ signal }, "draining");
+  log.info({ signal: await signalled }, "draining");
   await coldbrook.close();
   log.info({}, "stopped");
   process.exit(0);

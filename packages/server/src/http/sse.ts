@@ -76,6 +76,11 @@ class Subscriber {
       this.#sendHead();
       response.write(first);
       await this.#follow();
+    } catch (error) {
+      // The bytes of a stream that is deleted meanwhile may go: its readers are ended, not cut.
+      const isDeleted = this.#stream.durable?.deleted === true;
+      if (!(error instanceof StreamError) || error.code !== "gone" || !isDeleted || !response.headersSent) throw error;
+      response.end();
     } finally {
       clearTimeout(deadline);
       unwatch();

@@ -1,0 +1,117 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { SETTINGS } from "../../packages/server/src/settings.ts";
+import { startServer } from "../process/coldbrook.ts";
+import { within } from "../process/until.ts";
+
+const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
+const readme = await readFile(path.join(ROOT, "README.md"), "utf8");
+
+const SHOWN_HOST = "127.0.0.1:4437";
+/** Printed between two blocks; no output holds it. */
+const SEPARATOR = "\u001E";
+const SESSION_BOUND_MS = 60_000;
+
+/** The text between a heading of second order and the next. @throws Error when there is none. */
+function section(heading: string): string {
+  const text = readme.split(/^## /m).find((part) => part.startsWith(`${heading}\n`));
+  if (text === undefined) throw new Error(`README.md has no section "${heading}"`);
+  return text;
+}
+
+interface Fence {
+  readonly language: string;
+  readonly text: string;
+}
+
+function fences(text: string): readonly Fence[] {
+  return [...text.matchAll(/^```(\w+)\n([^]*?)^```$/gm)].map((match) => ({ language: match[1]!, text: match[2]! }));
+}
+
+interface Step {
+  readonly commands: string;
+  readonly shown: string;
+}
+
+/** Each block of commands with the output that follows it. */
+function steps(blocks: readonly Fence[]): readonly Step[] {
+  return blocks.flatMap((block, index) => {
+    const next = blocks[index + 1];
+    return block.language === "sh" ? [{ commands: block.text, shown: next?.language === "text" ? next.text : "" }] : [];
+  });
+}
+
+/** Standard output and standard error of a script that bash reads as if it were typed. */
+async function paste(script: string): Promise<string> {
+  const bash = spawn("bash", ["--noprofile", "--norc"], { stdio: ["pipe", "pipe", "pipe"] });
+  let output = "";
+  for (const stream of [bash.stdout, bash.stderr]) {
+    stream.setEncoding("utf8").on("data", (text: string) => (output += text));
+  }
+  bash.stdin.end(script);
+  try {
+    await within("the README's session", SESSION_BOUND_MS, once(bash, "close"));
+  } finally {
+    bash.kill("SIGKILL");
+  }
+  return output;
+}
+
+function tableRows(text: string): readonly (readonly string[])[] {
+  const rows = text.split("\n").filter((line) => line.startsWith("| `--"));
+  return rows.map((line) =>
+    line
+      .split(/(?<!\\)\|/)
+      .slice(1, -1)
+      .map((cell) => cell.trim().replaceAll("\\|", "|").replaceAll("`", "")),
+  );
+}
+
+test("the curl session, pasted, gives what the README shows", async () => {
+  const session = steps(fences(section("A session with curl")));
+  expect(session.length).toBeGreaterThanOrEqual(5);
+  const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-readme-"));
+  try {
+    await using server = await startServer({ args: ["--data-dir", directory] });
+    const script = session.map(({ commands }) => `${commands}printf '${SEPARATOR}'\n`).join("");
+    const output = await paste(script.replaceAll(SHOWN_HOST, new URL(server.url).host));
+    const got = output.replaceAll(new URL(server.url).host, SHOWN_HOST).split(SEPARATOR).slice(0, -1);
+    expect(got.map((text) => text.trim())).toEqual(session.map(({ shown }) => shown.trim()));
+    expect(await server.stop()).toBe(0);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test("the table of settings is the server's own", () => {
+  const expected = Object.values(SETTINGS).map((row) => [
+    `--${row.flag}`,
+    row.environment,
+    row.fallback === "" ? "file:<data-dir>/objects" : row.fallback,
+    row.meaning,
+  ]);
+  expect(tableRows(section("Settings"))).toEqual(expected);
+});
+
+test("CI runs the README's commands and no others", async () => {
+  const ci = await readFile(path.join(ROOT, ".ci/run"), "utf8");
+  const run = [...ci.matchAll(/^\s*(npx .*?)(?: \|\|.*)?$/gm)].map((match) => match[1]!);
+  const documented = fences(readme).flatMap(({ language, text }) => (language === "sh" ? text.trim().split("\n") : []));
+  expect(run).toHaveLength(2);
+  expect(run.filter((command) => !documented.includes(command))).toEqual([]);
+});
+
+test("every file that a README links to is there", async () => {
+  for (const file of ["README.md", "test/README.md", ...["core", "tiering", "server"].map((name) => `packages/${name}/README.md`)]) {
+    const text = await readFile(path.join(ROOT, file), "utf8");
+    for (const [, target] of text.matchAll(/\]\((?!https?:)([^)#]+)\)/g)) {
+      const linked = path.resolve(ROOT, path.dirname(file), target!);
+      await expect(readFile(linked).then(() => linked), `${file} links to ${target}`).resolves.toBe(linked);
+    }
+  }
+});
