@@ -1,7 +1,10 @@
 import { defineConfig } from "vitest/config";
 
 /** Tests run the sources; only the server under test is a build. */
-const sources = { resolve: { conditions: ["coldbrook-source"] }, ssr: { resolve: { conditions: ["coldbrook-source"] } } };
+const sources = {
+  resolve: { conditions: ["coldbrook-source"] },
+  ssr: { resolve: { conditions: ["coldbrook-source"] } },
+};
 
 /** CI adds up the results of its runs from here. */
 const RESULTS = "node_modules/.vitest/results.json";

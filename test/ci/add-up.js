@@ -22,7 +22,8 @@ function count(files) {
 }
 
 /** @param {Counts} counts */
-const told = ({ passed, failed, skipped }) => `${passed + failed} run, ${passed} passed, ${failed} failed, ${skipped} left out`;
+const told = ({ passed, failed, skipped }) =>
+  `${passed + failed} run, ${passed} passed, ${failed} failed, ${skipped} left out`;
 
 /** @param {string} file @returns {Counts} */
 function addRun(file) {
@@ -31,7 +32,8 @@ function addRun(file) {
     const { testResults, success } = JSON.parse(readFileSync(file, "utf8"));
     const counts = count(testResults);
     for (const one of testResults) {
-      if (one.name.includes("/conformance/")) console.log(`${run}: official suite, ${path.basename(one.name)}: ${told(count([one]))}`);
+      if (one.name.includes("/conformance/"))
+        console.log(`${run}: official suite, ${path.basename(one.name)}: ${told(count([one]))}`);
     }
     console.log(`${run}: ${told(counts)}`);
     const ranNothing = counts.passed + counts.failed === 0;

@@ -5,7 +5,11 @@ import { describe, expect, test } from "vitest";
 
 const PACKAGES: string = fileURLToPath(new URL("../../packages", import.meta.url));
 /** What each package may import of the others. */
-const MAY_IMPORT = { core: [], tiering: ["@coldbrook/core"], server: ["@coldbrook/core", "@coldbrook/tiering"] } as const;
+const MAY_IMPORT = {
+  core: [],
+  tiering: ["@coldbrook/core"],
+  server: ["@coldbrook/core", "@coldbrook/tiering"],
+} as const;
 
 type PackageName = keyof typeof MAY_IMPORT;
 const NAMES: readonly PackageName[] = ["core", "tiering", "server"];
@@ -43,7 +47,9 @@ const all = Object.fromEntries(NAMES.map((name) => [name, sourcesOf(name)])) as 
 /** `file imports module` for each import that `isWrong`. */
 function wrong(name: PackageName, isWrong: (imported: string, source: Source) => boolean): string[] {
   return all[name].flatMap((source) =>
-    source.imports.filter((imported) => isWrong(imported, source)).map((imported) => `${source.file} imports ${imported}`),
+    source.imports
+      .filter((imported) => isWrong(imported, source))
+      .map((imported) => `${source.file} imports ${imported}`),
   );
 }
 
@@ -56,7 +62,10 @@ function dependenciesOf(name: PackageName): readonly string[] {
 
 /** `@scope/name/file` and `name/file` to the package they are of. */
 function packageOf(imported: string): string {
-  return imported.split("/").slice(0, imported.startsWith("@") ? 2 : 1).join("/");
+  return imported
+    .split("/")
+    .slice(0, imported.startsWith("@") ? 2 : 1)
+    .join("/");
 }
 
 const isRelative = (imported: string): boolean => imported.startsWith(".");
@@ -74,7 +83,8 @@ test("core imports nothing but its own files", () => {
 });
 
 test("core names no global of Node, no clock and no randomness", () => {
-  const impure = /\b(?:process\.|Buffer\b|Date\.now|new Date\(\s*\)|performance\.|Math\.random|setTimeout|setInterval|async |await )/;
+  const impure =
+    /\b(?:process\.|Buffer\b|Date\.now|new Date\(\s*\)|performance\.|Math\.random|setTimeout|setInterval|async |await )/;
   const code = (text: string): string => text.replaceAll(/\/\*[^]*?\*\/|\/\/[^\n]*/g, "");
   expect(all.core.filter(({ text }) => impure.test(code(text))).map(({ file }) => file)).toEqual([]);
 });
@@ -92,16 +102,26 @@ describe.each(NAMES)("%s", (name) => {
 
   test("reaches no file outside of its own src", () => {
     const root = path.join(PACKAGES, name, "src") + path.sep;
-    expect(wrong(name, (imported, { directory }) => isRelative(imported) && !path.resolve(directory, imported).startsWith(root))).toEqual([]);
+    expect(
+      wrong(
+        name,
+        (imported, { directory }) => isRelative(imported) && !path.resolve(directory, imported).startsWith(root),
+      ),
+    ).toEqual([]);
   });
 
   test("names the extension of each file it imports, and the node: of each module of Node", () => {
-    const bare = /^(?:assert|buffer|child_process|crypto|events|fs|http|https|net|os|path|stream|timers|url|util|zlib)(?:\/|$)/;
-    expect(wrong(name, (imported) => (isRelative(imported) ? !imported.endsWith(".ts") : bare.test(imported)))).toEqual([]);
+    const bare =
+      /^(?:assert|buffer|child_process|crypto|events|fs|http|https|net|os|path|stream|timers|url|util|zlib)(?:\/|$)/;
+    expect(wrong(name, (imported) => (isRelative(imported) ? !imported.endsWith(".ts") : bare.test(imported)))).toEqual(
+      [],
+    );
   });
 
   test("has no barrel but its index.ts", () => {
-    const barrels = all[name].filter(({ file, text }) => file !== "index.ts" && /^export\s+(?:type\s+)?(?:\*|\{[^}]*\})\s*from\b/m.test(text));
+    const barrels = all[name].filter(
+      ({ file, text }) => file !== "index.ts" && /^export\s+(?:type\s+)?(?:\*|\{[^}]*\})\s*from\b/m.test(text),
+    );
     expect(barrels.map(({ file }) => file)).toEqual([]);
     expect(wrong(name, (imported) => isRelative(imported) && imported.endsWith("index.ts"))).toEqual([]);
   });

@@ -59,7 +59,9 @@ class Rig implements AsyncDisposable {
         const page = await bucket.client.send(new ListObjectsV2Command({ Bucket: bucket.bucket }));
         return (page.Contents ?? []).flatMap(({ Key }) => (Key?.endsWith(".cbo") === true ? [Key] : [])).sort();
       },
-      close: () => bucket[Symbol.asyncDispose](),
+      close: async () => {
+        await bucket[Symbol.asyncDispose]();
+      },
     });
   }
 
@@ -94,7 +96,12 @@ class Contents {
   readonly #bytes = new Map<string, Buffer>();
 
   /** The objects that came with these streams. */
-  async write(rig: Rig, server: ServerProcess, paths: readonly string[], options: WriteOptions = {}): Promise<string[]> {
+  async write(
+    rig: Rig,
+    server: ServerProcess,
+    paths: readonly string[],
+    options: WriteOptions = {},
+  ): Promise<string[]> {
     using client = new StreamClient(server.url);
     const before = new Set(await rig.objects());
     const { bytes = SMALL_BYTES, ...create } = options;
@@ -206,27 +213,30 @@ describe.each([
     await rig.expectSound();
   });
 
-  test.skipIf(skipped)("expired streams give back as deleted ones do, also what expires while the server is down", async () => {
-    await using rig = await open();
-    await using server = await rig.start();
-    const contents = new Contents();
-    const kept = names("kept", 2);
-    const keptObjects = await contents.write(rig, server, kept);
-    await contents.write(rig, server, names("short", 3), { ttlSeconds: TTL_SECONDS });
-    await contents.write(rig, server, names("short-large", 1), { ttlSeconds: TTL_SECONDS, bytes: LARGE_BYTES });
-    await rig.untilObjects(keptObjects);
-    await expectMissing(server, [...names("short", 3), ...names("short-large", 1)]);
+  test.skipIf(skipped)(
+    "expired streams give back as deleted ones do, also what expires while the server is down",
+    async () => {
+      await using rig = await open();
+      await using server = await rig.start();
+      const contents = new Contents();
+      const kept = names("kept", 2);
+      const keptObjects = await contents.write(rig, server, kept);
+      await contents.write(rig, server, names("short", 3), { ttlSeconds: TTL_SECONDS });
+      await contents.write(rig, server, names("short-large", 1), { ttlSeconds: TTL_SECONDS, bytes: LARGE_BYTES });
+      await rig.untilObjects(keptObjects);
+      await expectMissing(server, [...names("short", 3), ...names("short-large", 1)]);
 
-    const late = await contents.write(rig, server, names("late", 3), { ttlSeconds: 2 * TTL_SECONDS });
-    expect(await server.stop()).toBe(0);
-    expect(await rig.objects()).toEqual([...keptObjects, ...late].sort());
-    await using again = await rig.start();
-    await rig.untilObjects(keptObjects);
-    await expectMissing(again, names("late", 3));
-    await contents.expectKept(again, kept);
-    expect(await again.stop()).toBe(0);
-    await rig.expectSound();
-  });
+      const late = await contents.write(rig, server, names("late", 3), { ttlSeconds: 2 * TTL_SECONDS });
+      expect(await server.stop()).toBe(0);
+      expect(await rig.objects()).toEqual([...keptObjects, ...late].sort());
+      await using again = await rig.start();
+      await rig.untilObjects(keptObjects);
+      await expectMissing(again, names("late", 3));
+      await contents.expectKept(again, kept);
+      expect(await again.stop()).toBe(0);
+      await rig.expectSound();
+    },
+  );
 
   test.skipIf(skipped)("streams deleted before their bytes were rolled leave no object behind", async () => {
     await using rig = await open();

@@ -64,7 +64,7 @@ export async function startColdbrook(settings: Settings, components: Components 
     log: components.log ?? SILENT,
     onFatal: components.onFatal ?? ((error): never => { throw error; }),
   };
-  const dataDir = openDataDir(settings.dataDir);
+  const dataDir = await openDataDir(settings.dataDir);
   let phase: Phase = "starting";
   let serving: Serving | null = null;
   const http = createHttpServer({
@@ -254,7 +254,7 @@ async function openParts(
   const collector = new Collector({
     store,
     due: (nowMs, limit) => catalog.objects.due(nowMs - settings.objectGraceMs, limit),
-    forget: (keys) => work.add(() => catalog.batch(() => keys.forEach((key) => catalog.objects.forget(key)))),
+    forget: (keys) => work.add(() => forget(catalog, keys)),
     log,
   });
   const reaper = new Reaper({ engine, catalog, collector, work, clock, log, fatal });
@@ -272,6 +272,14 @@ async function publish(engine: Engine, catalog: Catalog, record: RollRecord, clo
   catalog.recordSize();
   fault("catalog.flushed");
   for (const extent of record.extents) engine.cooled(extent.stream, extent.end);
+}
+
+/** Drops objects that are gone from the store. */
+function forget(catalog: Catalog, keys: readonly string[]): Promise<void> {
+  const counts = keys.map((key) => catalog.objects.load(key));
+  return catalog.batch(() => {
+    for (const [i, key] of keys.entries()) if (counts[i] !== undefined) catalog.objects.forget(key, counts[i]);
+  });
 }
 
 function listen(http: Server, settings: Settings): Promise<string> {

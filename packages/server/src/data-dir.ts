@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { syncDirectoryNow } from "./wal/segment-file.ts";
 
 export interface DataDir {
@@ -20,12 +21,19 @@ interface Holder {
   readonly pid: number;
   /** Start time of the process in clock ticks since boot, where the system tells: a reused pid has another. */
   readonly startedAt: string | null;
+  /** The pid's namespace and the machine's boot, where the system tells: elsewhere the pid means nothing. */
+  readonly realm: string | null;
 }
 
+/** A holder shows that it lives by touching its lock this often. */
+const HEARTBEAT_MS = 1_000;
+/** How long a starter watches a lock whose pid it cannot judge. */
+const WATCH_MS = 4_000;
+
 /** @throws Error that names the process holding the directory, or the damaged file */
-export function openDataDir(root: string): DataDir {
+export async function openDataDir(root: string): Promise<DataDir> {
   fs.mkdirSync(path.join(root, "wal"), { recursive: true, mode: 0o700 });
-  const release = lock(path.join(root, "lock"));
+  const release = await lock(path.join(root, "lock"));
   try {
     const { shard, isNew } = identify(root);
     return { root, wal: path.join(root, "wal"), catalog: path.join(root, "catalog"), cache: path.join(root, "cache"), shard, isNew, release };
@@ -57,23 +65,24 @@ function identify(root: string): { shard: string; isNew: boolean } {
 }
 
 /** Takes the lock file, or throws naming the live process that holds it. */
-function lock(file: string): () => void {
+async function lock(file: string): Promise<() => void> {
   const own = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
-  fs.writeFileSync(own, JSON.stringify({ pid: process.pid, startedAt: startedAt(process.pid) } satisfies Holder), { mode: 0o600 });
+  const self: Holder = { pid: process.pid, startedAt: startedAt(process.pid), realm: realm() };
+  fs.writeFileSync(own, JSON.stringify(self), { mode: 0o600 });
   try {
     for (let attempt = 0; attempt < 10; attempt++) {
       try {
         // A link either makes the name or fails: two processes cannot both succeed.
         fs.linkSync(own, file);
-        return () => fs.rmSync(file, { force: true });
+        return hold(file);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       }
       const holder = readHolder(file);
-      if (holder !== null && isAlive(holder)) {
+      if (holder !== null && (await isAlive(holder, file))) {
         throw new Error(`data directory ${path.dirname(file)} is in use by process ${holder.pid} (lock file ${file}); stop it, or choose another --data-dir`);
       }
-      takeAway(file, own, holder);
+      await takeAway(file, own, holder);
     }
     throw new Error(`lock file ${file} changes hands too quickly; start again`);
   } finally {
@@ -82,7 +91,7 @@ function lock(file: string): () => void {
 }
 
 /** Moves a dead holder's lock aside; if it turns out to be another one's by now, puts it back. */
-function takeAway(file: string, own: string, dead: Holder | null): void {
+async function takeAway(file: string, own: string, dead: Holder | null): Promise<void> {
   const aside = `${own}.stale`;
   try {
     fs.renameSync(file, aside);
@@ -91,7 +100,8 @@ function takeAway(file: string, own: string, dead: Holder | null): void {
     throw error;
   }
   const taken = readHolder(aside);
-  if (taken !== null && (taken.pid !== dead?.pid || taken.startedAt !== dead.startedAt) && isAlive(taken)) {
+  const isAnother = taken !== null && (taken.pid !== dead?.pid || taken.startedAt !== dead.startedAt || taken.realm !== dead.realm);
+  if (isAnother && (await isAlive(taken, aside))) {
     fs.linkSync(aside, file);
   }
   fs.rmSync(aside, { force: true });
@@ -101,14 +111,20 @@ function readHolder(file: string): Holder | null {
   try {
     const value: unknown = JSON.parse(fs.readFileSync(file, "utf8"));
     if (typeof value !== "object" || value === null || !("pid" in value) || typeof value.pid !== "number") return null;
-    return { pid: value.pid, startedAt: "startedAt" in value && typeof value.startedAt === "string" ? value.startedAt : null };
+    const text = (name: "startedAt" | "realm"): string | null => {
+      const found = (value as Record<string, unknown>)[name];
+      return typeof found === "string" ? found : null;
+    };
+    return { pid: value.pid, startedAt: text("startedAt"), realm: text("realm") };
   } catch {
     // A lock that vanished or was cut short by a crash has no live holder.
     return null;
   }
 }
 
-function isAlive(holder: Holder): boolean {
+async function isAlive(holder: Holder, file: string): Promise<boolean> {
+  // In another container or on another machine that shares the directory, only its heartbeat tells.
+  if (holder.realm !== realm()) return beats(file);
   try {
     process.kill(holder.pid, 0);
   } catch (error) {
@@ -116,6 +132,37 @@ function isAlive(holder: Holder): boolean {
   }
   const started = startedAt(holder.pid);
   return started === null || holder.startedAt === null || started === holder.startedAt;
+}
+
+/** Keeps the lock fresh until it is released. */
+function hold(file: string): () => void {
+  const beat = setInterval(() => {
+    const now = new Date();
+    // A lock that cannot be touched is still ours; the next beat tries again.
+    fs.utimes(file, now, now, () => undefined);
+  }, HEARTBEAT_MS);
+  beat.unref();
+  return () => {
+    clearInterval(beat);
+    fs.rmSync(file, { force: true });
+  };
+}
+
+/** Whether the lock is touched while we watch it. */
+async function beats(file: string): Promise<boolean> {
+  const before = fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+  await sleep(WATCH_MS);
+  const after = fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+  return after !== undefined && after !== before;
+}
+
+function realm(): string | null {
+  try {
+    return `${fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim()} ${fs.readlinkSync("/proc/self/ns/pid")}`;
+  } catch {
+    // Not every system has /proc.
+    return null;
+  }
 }
 
 function startedAt(pid: number): string | null {

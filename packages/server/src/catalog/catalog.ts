@@ -29,6 +29,7 @@ export type MetaName =
 export const CATALOG_VERSION = 1;
 
 const SIZE_FILE = "size";
+const FLUSH_MS_MAX = 60_000;
 
 export class Catalog {
   readonly streams: StreamRecords;
@@ -70,14 +71,26 @@ export class Catalog {
     void this.#meta.put(name, encodeMeta(name, value, crc32));
   }
 
-  /** All changes that `change` makes, or none. Resolves when they are committed, not when they are on disk. */
+  /**
+   * All changes that `change` makes, at once after a crash. Resolves when they are committed, not when they are on disk; look-ups
+   * see them from then on, and not within `change`. It must not throw, because LMDB keeps what was put before: read first.
+   */
   async batch(change: () => void): Promise<void> {
     await this.#environment.root.batch(change);
   }
 
-  /** Resolves when all that was committed is on disk. */
+  /** Resolves when all that was committed is on disk. @throws Error when the disk does not take it in time */
   async flushed(): Promise<void> {
-    await this.#environment.root.flushed;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const error = new Error(`catalog ${this.#directory}: LMDB has not flushed for ${FLUSH_MS_MAX} ms; is its disk full or failing?`);
+      timer = setTimeout(() => reject(error), FLUSH_MS_MAX);
+    });
+    try {
+      await Promise.race([this.#environment.root.flushed, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Size that the file of that catalog once had: it never shrinks by itself. */

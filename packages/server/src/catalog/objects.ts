@@ -25,11 +25,10 @@ export class ObjectRecords {
     return decodeValue(this.#environment, `object ${key}`, () => decodeCounted(key, bytes, crc32));
   }
 
-  /** To be called inside a batch. An object without live extents joins the collector's queue. */
-  put(key: string, bytes: number, liveExtents: number, nowMs: number): void {
+  /** To be called inside a batch. `before` is what `load` gave; an object without live extents joins the collector's queue. */
+  put(key: string, before: ObjectCount | undefined, bytes: number, liveExtents: number, nowMs: number): void {
     const deadAtMs = liveExtents === 0 ? nowMs : null;
-    const before = this.load(key);
-    if (before?.deadAtMs !== null && before !== undefined) void this.#dead.remove([before.deadAtMs, key]);
+    if (before !== undefined && before.deadAtMs !== null) void this.#dead.remove([before.deadAtMs, key]);
     void this.#counts.put(key, encodeCounted(key, { bytes, liveExtents, deadAtMs }, crc32));
     if (deadAtMs !== null) void this.#dead.put([deadAtMs, key], NOTHING);
   }
@@ -40,10 +39,8 @@ export class ObjectRecords {
     return [...keys].map(([, key]) => key);
   }
 
-  /** To be called inside a batch: the object is gone from the store. */
-  forget(key: string): void {
-    const count = this.load(key);
-    if (count === undefined) return;
+  /** To be called inside a batch: the object is gone from the store. `count` is what `load` gave. */
+  forget(key: string, count: ObjectCount): void {
     if (count.deadAtMs !== null) void this.#dead.remove([count.deadAtMs, key]);
     void this.#counts.remove(key);
   }

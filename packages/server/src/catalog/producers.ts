@@ -26,22 +26,18 @@ export class ProducerRecords {
     void this.#values.put([stream, id], encodeProducer(stream, id, { epoch: state.epoch, seq: state.seq, lsn }, crc32));
   }
 
-  /** To be called inside a batch: removes up to `limit` producers of the stream and says whether any may be left. */
-  removeSome(stream: Generation, limit: number): boolean {
-    let removed = 0;
-    for (const key of this.keys(stream, limit)) {
-      void this.#values.remove(key);
-      removed += 1;
-    }
-    return removed === limit;
+  /** Ids of up to `limit` producers of the stream. */
+  some(stream: Generation, limit: number): string[] {
+    return [...this.#values.getKeys({ start: [stream, ""], end: [stream + 1, ""], limit })].map(([, id]) => id);
+  }
+
+  /** To be called inside a batch. */
+  remove(stream: Generation, id: string): void {
+    void this.#values.remove([stream, id]);
   }
 
   /** For the checker. */
   *all(): Generator<{ stream: Generation; id: string }> {
     for (const key of this.#values.getKeys({ snapshot: false })) yield { stream: key[0] as Generation, id: key[1] };
-  }
-
-  private keys(stream: Generation, limit: number): [number, string][] {
-    return [...this.#values.getKeys({ start: [stream, ""], end: [stream + 1, ""], limit })];
   }
 }

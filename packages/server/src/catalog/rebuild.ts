@@ -52,8 +52,6 @@ async function applyRoll(catalog: Catalog, record: RollRecord): Promise<number> 
 
 function putDigest(catalog: Catalog, digest: StreamDigest): void {
   const before = catalog.streams.load(digest.stream);
-  // Its deletion was rolled, and its bytes given back, by a roll that was applied before a crash.
-  if (before === undefined && digest.created === null) return;
   const producers = new Map<string, ProducerState>();
   const state: StreamState = applyDigest(before, producers, digest);
   catalog.streams.put(state, before === undefined);

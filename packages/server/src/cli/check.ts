@@ -18,7 +18,7 @@ import { recover } from "../wal/recovery.ts";
 
 /** Prints a line for each finding, then a summary. Returns the exit code: 0 when all is sound, else 1. */
 export async function check(settings: Settings, print: (line: string) => void): Promise<number> {
-  const dataDir = openDataDir(settings.dataDir);
+  const dataDir = await openDataDir(settings.dataDir);
   try {
     const store = await openObjectStore(settings.store, { dataDir: settings.dataDir });
     const checker = new Checker(dataDir, store, print);

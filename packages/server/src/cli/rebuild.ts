@@ -11,7 +11,7 @@ import { recover } from "../wal/recovery.ts";
 
 /** @throws Error that says what stands in the way; then nothing was lost */
 export async function rebuild(settings: Settings, print: (line: string) => void): Promise<number> {
-  const dataDir = openDataDir(settings.dataDir);
+  const dataDir = await openDataDir(settings.dataDir);
   try {
     const store = await openObjectStore(settings.store, { dataDir: settings.dataDir });
     await claimPrefix(store, dataDir.shard, !dataDir.isNew);

@@ -87,6 +87,7 @@ export class CatalogSync {
       for (const stream of slice) {
         stream.inCatalog = true;
         this.#underWay.delete(stream);
+        forgetProducers(stream);
         this.#ports.saved(stream);
       }
       await nextTurn();
@@ -112,8 +113,11 @@ export class CatalogSync {
     if (stream.dirtyProducers === null) return;
     for (const [producer, known] of stream.dirtyProducers) catalog.producers.put(id, producer, known, state.lsn);
     stream.dirtyProducers = null;
-    if (stream.producers !== null && stream.producers.size > PRODUCERS_KEPT_MAX && stream.lastBatch === null) {
-      stream.producers = null;
-    }
   }
+}
+
+/** Producers may leave memory only when the catalog has them: look-ups see committed values alone. */
+function forgetProducers(stream: Stream): void {
+  if (stream.producers === null || stream.producers.size <= PRODUCERS_KEPT_MAX) return;
+  if (stream.lastBatch === null && stream.dirtyProducers === null) stream.producers = null;
 }

@@ -54,6 +54,9 @@ import type { OpenAppend, Waiter } from "./stream.ts";
 /** Appends of one stream join one frame up to this size. */
 const MERGED_FRAME_BYTES_MAX = 256 * 1024;
 
+/** Renewals of a TTL are recorded beyond the budget, or a stream that is read through an outage would expire after it. */
+const TOUCH_HEADROOM = 0.125;
+
 /** A frame on its way to the disk, with what it makes of its stream. */
 type Enqueued = Frame & { readonly owner: Stream; next: StreamState; readonly batch: Batch };
 type EnqueuedAppend = OpenAppend & { readonly owner: Stream; next: StreamState; readonly batch: Batch };
@@ -77,6 +80,12 @@ export type AppendResult =
   | { readonly kind: "bad-body"; readonly detail: string }
   /** `state` is what may be shown: for an append, right after it. */
   | { readonly kind: "decided"; readonly outcome: AppendOutcome; readonly state: StreamState };
+
+/** What was decided, and the batch that must be durable before anyone hears of it. */
+interface Decision<T> {
+  readonly batch: Batch | null;
+  readonly answer: () => T;
+}
 
 export interface EnginePorts {
   readonly catalog: Catalog;
@@ -102,6 +111,8 @@ export class Engine {
   #generation: number;
   #durableLsn: Lsn;
   #hotExtents = 0;
+  /** Payload of frames that are not durable yet. */
+  #enqueuedBytes = 0;
   #waiters = 0;
   readonly #woken = new Set<Stream>();
 
@@ -152,7 +163,7 @@ export class Engine {
     if (stream.pending.identity.config.ttlSeconds === null || stream.pending.deleted) return;
     const now = this.#ports.clock();
     stream.readAtMs = now;
-    if (!touchDue(stream.pending, now) || this.#isFull()) return;
+    if (!touchDue(stream.pending, now) || this.#isFull(TOUCH_HEADROOM)) return;
     const id = stream.pending.identity.id;
     this.#enqueue(stream, { kind: "touch", stream: id, atMs: now }, { ...stream.pending, touchedAtMs: now });
   }
@@ -165,80 +176,57 @@ export class Engine {
   }
 
   /** Protocol section 5.1. @throws StreamError wal-full, corrupt-catalog */
-  async create(path: string, request: CreateRequest, body: Uint8Array): Promise<CreateResult> {
-    const stream = await this.#settled(path);
-    const now = this.#ports.clock();
-    const exact = stream === undefined ? undefined : stream.exact(stream.pending);
-    const decision = decideCreate(exact, request, now);
-    if (decision.kind === "conflict") return { ...decision };
-    if (decision.kind === "exists") {
-      await this.#caughtUp(stream!);
-      return { kind: "exists", state: stream!.durable! };
-    }
+  create(path: string, request: CreateRequest, body: Uint8Array): Promise<CreateResult> {
     const config: StreamConfig = {
       contentType: request.contentType ?? DEFAULT_CONTENT_TYPE,
       ttlSeconds: request.ttlSeconds,
       expiresAtMs: request.expiresAtMs,
     };
-    const framed = frame(body, isJson(config.contentType), "create");
-    if (framed.kind === "bad") return { kind: "bad-body", detail: framed.detail };
-    this.#admit();
-    if (stream !== undefined) this.#enqueueDelete(stream, "expired");
-    const created = this.#enqueueCreate(path, config, request.closed, framed, now);
-    await durable(created.batch);
-    return { kind: "created", state: created.next };
+    return this.#decide<CreateResult>(path, (stream, now) => {
+      const decision = decideCreate(stream?.exact(stream.pending), request, now);
+      if (decision.kind === "conflict") return { batch: stream?.lastBatch ?? null, answer: () => ({ ...decision }) };
+      if (decision.kind === "exists") {
+        return { batch: stream!.lastBatch, answer: () => ({ kind: "exists", state: stream!.durable! }) };
+      }
+      const framed = frame(body, isJson(config.contentType), "create");
+      if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
+      this.#admit();
+      if (stream !== undefined) this.#enqueueDelete(stream, "expired");
+      const created = this.#enqueueCreate(path, config, request.closed, framed, now);
+      return { batch: created.batch, answer: () => ({ kind: "created", state: created.next }) };
+    });
   }
 
   /** Protocol sections 5.2 and 5.3. @throws StreamError wal-full, corrupt-catalog */
-  async append(path: string, input: AppendInput): Promise<AppendResult> {
+  append(path: string, input: AppendInput): Promise<AppendResult> {
     this.#ports.fault("append.enqueue");
-    let stream = this.#lookUp(path);
-    if (stream !== undefined && isUnsettled(stream)) stream = await this.#settled(path);
-    const now = this.#ports.clock();
-    if (stream === undefined || isExpired(stream.exact(stream.pending), now)) return { kind: "not-found" };
-    const { config } = stream.pending.identity;
-    const framed = frame(input.body, isJson(config.contentType), "append");
-    const known = input.producer === null ? undefined : this.#producer(stream, input.producer.id);
-    const outcome = decideAppend(stream.pending, known, {
-      contentType: input.contentType,
-      // A body that cannot be framed must not hide a conflict, so it counts as some bytes until that is known.
-      bytes: framed.kind === "bad" ? 1 : framed.stored.length,
-      close: input.close,
-      producer: input.producer,
-      streamSeq: input.streamSeq,
-      nowMs: now,
+    return this.#decide<AppendResult>(path, (stream, now) => {
+      if (stream === undefined || isExpired(stream.exact(stream.pending), now)) {
+        return { batch: null, answer: () => ({ kind: "not-found" }) };
+      }
+      return this.#decideAppend(stream, input, now);
     });
-    if (outcome.kind !== "append") {
-      await this.#caughtUp(stream);
-      return { kind: "decided", outcome, state: stream.durable! };
-    }
-    if (framed.kind === "bad") return { kind: "bad-body", detail: framed.detail };
-    this.#admit();
-    await durable(this.#enqueueAppend(stream, outcome.next, framed, input, now));
-    return { kind: "decided", outcome, state: outcome.next };
   }
 
   /** Protocol section 5.4. @throws StreamError corrupt-catalog */
-  async remove(path: string): Promise<"deleted" | "missing"> {
-    const stream = await this.#settled(path);
-    const now = this.#ports.clock();
-    const exact = stream === undefined ? undefined : stream.exact(stream.pending);
-    const decision = decideDelete(exact, now);
-    if (stream === undefined || decision === "missing") return "missing";
-    await durable(this.#enqueueDelete(stream, "request"));
-    return "deleted";
+  remove(path: string): Promise<"deleted" | "missing"> {
+    return this.#decide<"deleted" | "missing">(path, (stream, now) => {
+      const decision = decideDelete(stream?.exact(stream.pending), now);
+      if (stream === undefined || decision === "missing") return { batch: null, answer: () => "missing" };
+      return { batch: this.#enqueueDelete(stream, "request"), answer: () => "deleted" };
+    });
   }
 
   /** Deletes the stream if it has expired, and says when to look again: null when it is gone. */
-  async expire(id: Generation): Promise<number | null> {
+  expire(id: Generation): Promise<number | null> {
     const path = (this.#residents.byId(id)?.pending ?? this.#ports.catalog.streams.load(id))?.identity.path;
-    if (path === undefined) return null;
-    const stream = await this.#settled(path);
-    if (stream === undefined || stream.pending.identity.id !== id) return null;
-    const exact = stream.exact(stream.pending);
-    if (!isExpired(exact, this.#ports.clock())) return expiresAtMs(exact);
-    await durable(this.#enqueueDelete(stream, "expired"));
-    return null;
+    if (path === undefined) return Promise.resolve(null);
+    return this.#decide<number | null>(path, (stream, now) => {
+      if (stream === undefined || stream.pending.identity.id !== id) return { batch: null, answer: () => null };
+      const exact = stream.exact(stream.pending);
+      if (!isExpired(exact, now)) return { batch: null, answer: () => expiresAtMs(exact) };
+      return { batch: this.#enqueueDelete(stream, "expired"), answer: () => null };
+    });
   }
 
   /** Calls `waiter` at each change of the stream's durable state, until the returned function is called. */
@@ -260,7 +248,8 @@ export class Engine {
 
   /** Whether the stream's bytes are still wanted. */
   isLive(id: Generation): boolean {
-    const state = this.#residents.byId(id)?.pending ?? this.#ports.catalog.streams.load(id);
+    // A delete that is not durable yet may not have happened.
+    const state = this.#residents.byId(id)?.durable ?? this.#ports.catalog.streams.load(id);
     return state !== undefined && !state.deleted;
   }
 
@@ -272,12 +261,14 @@ export class Engine {
     this.#residents.unpin(stream);
   }
 
-  #isFull(): boolean {
-    return this.wal.unrolledBytes >= this.#ports.walBytesMax || this.#hotExtents >= HOT_EXTENTS_MAX;
+  /** `headroom` is the part of the budget that may be used beyond it. */
+  #isFull(headroom: number): boolean {
+    const bytes = this.wal.unrolledBytes + this.#enqueuedBytes;
+    return bytes >= this.#ports.walBytesMax * (1 + headroom) || this.#hotExtents >= HOT_EXTENTS_MAX;
   }
 
   #admit(): void {
-    if (!this.#isFull()) return;
+    if (!this.#isFull(0)) return;
     // What fills the budget must be on its way to the store, or the budget would never drain.
     this.wal.seal().catch(this.#ports.fatal);
     throw new StreamError(
@@ -299,17 +290,42 @@ export class Engine {
     return stream;
   }
 
-  /** The stream once no create or delete of that name is under way. */
-  async #settled(path: string): Promise<Stream | undefined> {
+  /**
+   * Runs one decision on the stream of that name, once no create or delete of it is under way. The look-up, the decision and
+   * what it enqueues happen in one turn: nobody else can come between them. The answer waits for what it rests on.
+   */
+  async #decide<T>(path: string, decide: (stream: Stream | undefined, now: number) => Decision<T>): Promise<T> {
     for (;;) {
       const stream = this.#lookUp(path);
-      if (stream === undefined || !isUnsettled(stream)) return stream;
-      await durable(stream.lastBatch!);
+      if (stream !== undefined && isUnsettled(stream)) {
+        await durable(stream.lastBatch!);
+        continue;
+      }
+      const { batch, answer } = decide(stream, this.#ports.clock());
+      if (batch !== null) await durable(batch);
+      return answer();
     }
   }
 
-  #caughtUp(stream: Stream): Promise<void> | undefined {
-    return stream.lastBatch === null ? undefined : durable(stream.lastBatch);
+  #decideAppend(stream: Stream, input: AppendInput, now: number): Decision<AppendResult> {
+    const framed = frame(input.body, isJson(stream.pending.identity.config.contentType), "append");
+    const known = input.producer === null ? undefined : this.#producer(stream, input.producer.id);
+    const outcome = decideAppend(stream.pending, known, {
+      contentType: input.contentType,
+      // A body that cannot be framed must not hide a conflict, so it counts as some bytes until that is known.
+      bytes: framed.kind === "bad" ? 1 : framed.stored.length,
+      close: input.close,
+      producer: input.producer,
+      streamSeq: input.streamSeq,
+      nowMs: now,
+    });
+    if (outcome.kind !== "append") {
+      return { batch: stream.lastBatch, answer: () => ({ kind: "decided", outcome, state: stream.durable! }) };
+    }
+    if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
+    this.#admit();
+    const batch = this.#enqueueAppend(stream, outcome.next, framed, input, now);
+    return { batch, answer: () => ({ kind: "decided", outcome, state: outcome.next }) };
   }
 
   #producer(stream: Stream, id: string): ProducerState | undefined {
@@ -319,6 +335,10 @@ export class Engine {
   }
 
   #enqueue(stream: Stream, frame: Frame, next: StreamState): Enqueued {
+    const { id, path } = stream.pending.identity;
+    if (stream.pending.deleted) throw new Error(`stream ${id} "${path}": a ${frame.kind} after its delete`);
+    // What was appended before this frame must not grow after it.
+    stream.openAppend = null;
     const batch = this.wal.open;
     const enqueued: Enqueued = Object.assign(frame, { owner: stream, next, batch });
     batch.frames.push(enqueued);
@@ -344,6 +364,7 @@ export class Engine {
     const state = newStreamState({ identity, tail, closed, touchedAtMs: now, lsn: lsn(0) });
     const stream = new Stream(state, null, "new");
     const { stored, lengths } = framed;
+    this.#enqueuedBytes += stored.length;
     return this.#enqueue(
       stream,
       {
@@ -381,6 +402,7 @@ export class Engine {
       open.payload.push(framed.stored);
       for (const length of framed.lengths) open.lengths.push(length);
       open.bytes += framed.stored.length;
+      this.#enqueuedBytes += framed.stored.length;
     }
     open.atMs = now;
     if (producer !== null) {
@@ -433,7 +455,9 @@ export class Engine {
 
   #settleFrame(committed: CommittedFrame, frame: Enqueued): void {
     const stream = frame.owner;
+    checkFollows(stream, frame);
     const end = committed.segment + committed.headerAt + committed.headerBytes + committed.payloadBytes;
+    this.#enqueuedBytes -= committed.payloadBytes;
     const state: StreamState = { ...frame.next, lsn: lsn(end) };
     if (stream.pending === frame.next) stream.pending = state;
     stream.durable = state;
@@ -487,6 +511,17 @@ export class Engine {
     this.sync.mark(stream);
     if (stream.pending.deleted) this.#residents.unname(stream);
   }
+}
+
+/** An impossible frame stops the process before anyone is answered. */
+function checkFollows({ durable: before }: Stream, frame: Enqueued): void {
+  const { identity, tail } = frame.next;
+  const follows =
+    before === null
+      ? frame.kind === "create"
+      : frame.kind !== "create" && !before.deleted && tail >= before.tail && (frame.kind !== "append" || frame.start === before.tail);
+  if (follows && !(before?.closed === true && frame.kind === "append")) return;
+  throw new Error(`stream ${identity.id}: a ${frame.kind} frame to ${tail} does not follow ${JSON.stringify(before)}`);
 }
 
 /** A create or delete of the stream is not durable yet. */

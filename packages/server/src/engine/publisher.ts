@@ -18,9 +18,9 @@ export async function publishRoll(
 ): Promise<void> {
   const live = record.objects.map(() => 0);
   for (let from = 0; from < record.extents.length; from += SLICE) {
+    const wanted = record.extents.slice(from, from + SLICE).filter((extent) => isLive(extent.stream));
     await catalog.batch(() => {
-      for (const extent of record.extents.slice(from, from + SLICE)) {
-        if (!isLive(extent.stream)) continue;
+      for (const extent of wanted) {
         const object = record.objects[extent.object]!;
         catalog.extents.put({ ...extent, object: object.key });
         live[extent.object]! += 1;
@@ -28,8 +28,9 @@ export async function publishRoll(
     });
     await nextTurn();
   }
+  const before = record.objects.map(({ key }) => catalog.objects.load(key));
   await catalog.batch(() => {
-    for (const [i, object] of record.objects.entries()) catalog.objects.put(object.key, object.bytes, live[i]!, nowMs);
+    for (const [i, { key, bytes }] of record.objects.entries()) catalog.objects.put(key, before[i], bytes, live[i]!, nowMs);
     catalog.setMeta("rolledLsn", record.end);
   });
 }

@@ -2,7 +2,7 @@
  * Gives back what nobody can read any more: streams past their expiry are deleted through the WAL like any other, deleted
  * streams lose their extents and producers, and objects without a live extent leave the store after a grace period.
  */
-import type { Clock, Generation } from "@coldbrook/core";
+import type { Clock, Generation, ObjectCount, Position } from "@coldbrook/core";
 import type { Collector } from "@coldbrook/tiering";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { CatalogWork } from "./catalog-work.ts";
@@ -87,26 +87,37 @@ export class Reaper {
     const { catalog, clock } = this.#ports;
     for (;;) {
       const starts = catalog.extents.starts(stream, KEYS_PER_BATCH);
-      let moreProducers = false;
+      const producers = catalog.producers.some(stream, KEYS_PER_BATCH);
+      const isLast = starts.length < KEYS_PER_BATCH && producers.length < KEYS_PER_BATCH;
+      const objects = this.#lastExtentsOf(stream, starts);
       await catalog.batch(() => {
-        const dead = new Map<string, number>();
-        for (const start of starts) {
-          const extent = catalog.extents.load(stream, start);
-          if (extent !== undefined) dead.set(extent.object, (dead.get(extent.object) ?? 0) + 1);
-          catalog.extents.remove(stream, start);
+        for (const start of starts) catalog.extents.remove(stream, start);
+        for (const producer of producers) catalog.producers.remove(stream, producer);
+        for (const { key, count, dead } of objects) {
+          catalog.objects.put(key, count, count.bytes, Math.max(0, count.liveExtents - dead), clock());
         }
-        for (const [key, count] of dead) {
-          const object = catalog.objects.load(key);
-          // A roll that was cut off counts its object anew when it is published.
-          if (object !== undefined) catalog.objects.put(key, object.bytes, Math.max(0, object.liveExtents - count), clock());
-        }
-        moreProducers = catalog.producers.removeSome(stream, KEYS_PER_BATCH);
-        if (starts.length < KEYS_PER_BATCH && !moreProducers) {
-          catalog.streams.remove(stream);
-          catalog.deleted.remove(stream);
-        }
+        if (!isLast) return;
+        catalog.streams.remove(stream);
+        catalog.deleted.remove(stream);
       });
-      if (starts.length < KEYS_PER_BATCH && !moreProducers) return;
+      if (isLast) return;
     }
+  }
+
+  /** The objects that hold those extents, and how many of theirs these are. */
+  #lastExtentsOf(stream: Generation, starts: readonly Position[]): { key: string; count: ObjectCount; dead: number }[] {
+    const { catalog } = this.#ports;
+    const dead = new Map<string, number>();
+    for (const start of starts) {
+      const extent = catalog.extents.load(stream, start);
+      if (extent !== undefined) dead.set(extent.object, (dead.get(extent.object) ?? 0) + 1);
+    }
+    const objects: { key: string; count: ObjectCount; dead: number }[] = [];
+    for (const [key, extents] of dead) {
+      const count = catalog.objects.load(key);
+      // A roll that was cut off counts its object anew when it is published.
+      if (count !== undefined) objects.push({ key, count, dead: extents });
+    }
+    return objects;
   }
 }

@@ -103,10 +103,12 @@ export class StreamReader {
   async whole(stream: Stream, from: Position, to: Position): Promise<WholeRange | null> {
     const { id } = stream.pending.identity;
     const key = `${id}:${from}:${to}`;
-    const bytes = this.#chunks.get(key) ?? this.fromMemory(stream, from, to) ?? (await this.#load(stream, from, to));
+    const kept = this.#chunks.get(key);
+    const bytes = kept ?? this.fromMemory(stream, from, to) ?? (await this.#load(stream, from, to));
     if (bytes === null || !this.#inFlight.take(bytes)) return null;
-    // Only ranges that end at a chunk boundary are asked for again by others.
-    if (to - from >= this.#chunkBytes / 2) this.#chunks.set(key, bytes);
+    // Only ranges that end at a chunk boundary are asked for again by others. A slice would keep more than it counts for.
+    const isSlice = bytes.buffer.byteLength > 2 * bytes.length;
+    if (kept === undefined && !isSlice && to - from >= this.#chunkBytes / 2) this.#chunks.set(key, bytes);
     return { bytes, done: () => this.#inFlight.give(bytes) };
   }
 

@@ -6,7 +6,8 @@ import type { Problem } from "./problem.ts";
 const NOTHING = new Uint8Array(0);
 
 export type ReceivedBody =
-  | { readonly kind: "body"; readonly bytes: Uint8Array }
+  /** `release` must be called when the bytes are no longer needed. */
+  | { readonly kind: "body"; readonly bytes: Uint8Array; readonly release: () => void }
   | { readonly kind: "refused"; readonly problem: Problem }
   /** The client went away. */
   | { readonly kind: "aborted" };
@@ -36,7 +37,7 @@ export class BodyReceiver {
     if (refused !== null) return Promise.resolve({ kind: "refused", problem: refused });
     const declared = request.headers["content-length"];
     if (request.headers["transfer-encoding"] === undefined && (declared === undefined || declared === "0")) {
-      return Promise.resolve({ kind: "body", bytes: NOTHING });
+      return Promise.resolve({ kind: "body", bytes: NOTHING, release: (): void => undefined });
     }
     return new Promise((resolve) => this.#collect(request, resolve));
   }
@@ -46,7 +47,7 @@ export class BodyReceiver {
     let bytes = 0;
     const settle = (body: ReceivedBody): void => {
       request.off("data", onData).off("end", onEnd).off("close", onClose).off("error", onClose);
-      this.#held -= bytes;
+      if (body.kind !== "body") this.#held -= bytes;
       resolve(body);
     };
     const onData = (part: Buffer): void => {
@@ -56,7 +57,10 @@ export class BodyReceiver {
       if (bytes > this.#bodyBytesMax) settle({ kind: "refused", problem: this.#tooLarge("more") });
       else if (this.#held > REQUEST_BODIES_BYTES_MAX) settle({ kind: "refused", problem: this.#busy() });
     };
-    const onEnd = (): void => settle({ kind: "body", bytes: parts.length === 1 ? parts[0]! : Buffer.concat(parts) });
+    const onEnd = (): void => {
+      const whole = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+      settle({ kind: "body", bytes: whole, release: () => (this.#held -= bytes) });
+    };
     const onClose = (): void => settle({ kind: "aborted" });
     request.on("data", onData).on("end", onEnd).on("close", onClose).on("error", onClose);
   }

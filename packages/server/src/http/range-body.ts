@@ -52,6 +52,8 @@ function sendWhole(
   done: () => void,
 ): void {
   const { response } = exchange;
+  // The client may have left while the bytes were fetched: then "close" has been.
+  if (response.destroyed) return done();
   response.once("close", done);
   exchange.head(status, headers);
   if (json) {
@@ -76,6 +78,10 @@ async function sendPieces(
   const { response } = exchange;
   // The first piece is verified before the status goes out, so that a fault can still be said cleanly.
   let next = await pieces.next();
+  if (response.destroyed) {
+    await pieces.return();
+    return;
+  }
   exchange.head(status, headers);
   dropWhenStalled(exchange);
   if (json) response.write(OPEN);

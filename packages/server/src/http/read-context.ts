@@ -49,7 +49,10 @@ export async function startOf(context: ReadContext, exchange: Exchange): Promise
   if (resolved.kind === "gone") return { status: 410, code: "offset-gone", detail: resolved.detail };
   if (resolved.kind === "malformed") return badRequest(resolved.detail);
   const from = await context.reader.resolveStart(stream, resolved.position, state.tail);
-  return { ...start, from, realOffset: true, atNow: false };
+  // Meanwhile the stream may have left memory and come back as another object, or be gone.
+  const again = context.engine.find(exchange.path);
+  if (again === undefined || again.state.identity.id !== state.identity.id) return notFound(exchange.path);
+  return { query, ...again, from, realOffset: true, atNow: false };
 }
 
 /** One token for each stream, so that an operator can purge it from a CDN. */

@@ -1,6 +1,7 @@
 /** The HTTP surface: limits, routing, and the one place where a fault becomes a response. */
 import http from "node:http";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import {
   CONNECTIONS_MAX,
   HEADER_BYTES_MAX,
@@ -9,6 +10,7 @@ import {
   StreamError,
   URL_BYTES_MAX,
 } from "@coldbrook/core";
+import { ConnectionOrder } from "./connection-order.ts";
 import { catchUp, head } from "./catch-up.ts";
 import { Exchange, sendProblem } from "./exchange.ts";
 import { health } from "./health.ts";
@@ -28,6 +30,11 @@ const HEADERS_MS = 80_000;
 /** A whole request, body included. */
 const REQUEST_MS = 300_000;
 
+const PARSE_FAILURES: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
+  ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
+};
+
 const METHODS = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
 
 export interface HttpLog {
@@ -45,14 +52,18 @@ export interface HttpPorts {
 }
 
 export function createHttpServer(ports: HttpPorts): Server {
+  const order = new ConnectionOrder();
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
-    route(ports, request, response).catch((error: unknown) => fail(ports, request, response, error));
+    order.run(request, response, () => {
+      route(ports, request, response).catch((error: unknown) => fail(ports, request, response, error));
+    });
   };
   const server = http.createServer(
     { maxHeaderSize: HEADER_BYTES_MAX, keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: HEADERS_MS, requestTimeout: REQUEST_MS },
     handle,
   );
-  server.maxHeadersCount = HEADER_COUNT_MAX;
+  // Node would drop what is past its own limit in silence; we count and refuse instead.
+  server.maxHeadersCount = 0;
   server.maxConnections = CONNECTIONS_MAX;
   server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => {
     // A body that will be refused is refused before it is sent.
@@ -62,11 +73,12 @@ export function createHttpServer(ports: HttpPorts): Server {
     handle(request, response);
   });
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
-    if (error.code === "ECONNRESET" || !socket.writable) {
+    // Into a response that is under way, nothing may be written but its own bytes.
+    if (error.code === "ECONNRESET" || !socket.writable || order.isAnswering(socket as Socket)) {
       socket.destroy();
       return;
     }
-    const status = error.code === "HPE_HEADER_OVERFLOW" ? "431 Request Header Fields Too Large" : "400 Bad Request";
+    const status = PARSE_FAILURES[error.code ?? ""] ?? "400 Bad Request";
     socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
   });
   return server;
@@ -77,6 +89,11 @@ function route(ports: HttpPorts, request: IncomingMessage, response: ServerRespo
   const query = url.indexOf("?");
   const target = query < 0 ? url : url.slice(0, query);
   if (target === "/health") return health(ports.health, request, response);
+  if (request.rawHeaders.length > 2 * HEADER_COUNT_MAX) {
+    const detail = `at most ${HEADER_COUNT_MAX} header fields are taken`;
+    sendProblem(request, response, { status: 431, code: "too-many-headers", detail, close: true });
+    return Promise.resolve();
+  }
   const context = ports.context();
   if (context === null) {
     const detail = ports.health.phase() === "starting" ? "the server is starting" : "the server is stopping";

@@ -29,6 +29,9 @@ interface SharedEvent {
   readonly bytes: Uint8Array;
 }
 
+/** Larger events are catch-up reads, which nobody else asks for at the same moment. */
+const SHARED_BYTES_MAX: number = 256 * 1024;
+
 /** The newest event of each stream that has subscribers. */
 const shared = new WeakMap<Stream, SharedEvent>();
 
@@ -84,6 +87,7 @@ class Subscriber {
     } finally {
       clearTimeout(deadline);
       unwatch();
+      if (this.#stream.waiters.size === 0) shared.delete(this.#stream);
       response.off("close", end);
       this.#context.draining.removeEventListener("abort", end);
     }
@@ -111,7 +115,7 @@ class Subscriber {
       if (latest.deleted) break;
       if (news) {
         response.write(await this.#next(latest));
-        continue;
+        if (!this.#ending) continue;
       }
       if (this.#ending) break;
       await this.#woken();
@@ -138,7 +142,7 @@ class Subscriber {
     if (known !== undefined && known.from === from && known.to === to && known.control === control) return known.bytes;
     const event = Buffer.from(control, "latin1");
     const bytes = to === from ? event : Buffer.concat([encodeDataEvent(this.#kind, await this.#read(from, to)), event]);
-    shared.set(this.#stream, { from, to, control, bytes });
+    if (bytes.length <= SHARED_BYTES_MAX) shared.set(this.#stream, { from, to, control, bytes });
     return bytes;
   }
 

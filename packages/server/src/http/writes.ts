@@ -41,7 +41,7 @@ export async function put(context: WriteContext, exchange: Exchange): Promise<vo
   const body = await context.bodies.receive(exchange.request);
   if (body.kind === "aborted") return;
   if (body.kind === "refused") return exchange.problem(body.problem);
-  const result = await context.engine.create(exchange.path, parsed.request, body.bytes);
+  const result = await context.engine.create(exchange.path, parsed.request, body.bytes).finally(body.release);
   if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
   if (result.kind === "conflict") return exchange.problem({ status: 409, code: "stream-exists", detail: result.detail });
   const { state } = result;
@@ -63,7 +63,7 @@ export async function post(context: WriteContext, exchange: Exchange): Promise<v
   const body = await context.bodies.receive(exchange.request);
   if (body.kind === "aborted") return;
   if (body.kind === "refused") return exchange.problem(body.problem);
-  const result = await context.engine.append(exchange.path, { ...parsed, body: body.bytes });
+  const result = await context.engine.append(exchange.path, { ...parsed, body: body.bytes }).finally(body.release);
   if (result.kind === "not-found") return exchange.problem(notFound(exchange.path));
   if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
   const accepted = parsed.producer !== null && body.bytes.length > 0 ? 200 : 204;

@@ -3,17 +3,20 @@
  * Anything else that cannot be read stops the start and removes nothing (invariant 8).
  */
 import fs from "node:fs/promises";
+import path from "node:path";
 import { crc32 } from "node:zlib";
 import { applyFrame, DecodeError, decodeBatchHeader, lsn, position, readBatch, SEGMENT_HEADER_BYTES, StreamError } from "@coldbrook/core";
 import type { BatchFrame, FrameHeader, Generation, HotExtent, Lsn, ProducerState, StreamState } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Stream } from "../engine/stream.ts";
-import { checkSegmentHeader, listSegments, segmentPath } from "./segment-file.ts";
+import { checkSegmentHeader, listSegments, segmentPath, syncDirectory } from "./segment-file.ts";
 import type { SegmentListing } from "./segment-file.ts";
 import type { RecoveredSegment, RecoveredWal } from "./wal.ts";
 
 /** First bytes of a batch header, to look for one behind an unreadable batch. */
 const BATCH_MAGIC: Buffer = Buffer.from("CBWB", "latin1");
+
+const REWRITE_BYTES: number = 4 * 1024 * 1024;
 
 export interface Recovery {
   readonly streams: Stream[];
@@ -53,15 +56,17 @@ export async function recover(options: RecoveryOptions): Promise<Recovery> {
   for (const [i, segment] of kept.entries()) {
     const file = segmentPath(options.directory, segment.base);
     const isLast = i === kept.length - 1;
-    if (isLast && segment.bytes < SEGMENT_HEADER_BYTES) continue;
     const bytes = await fs.readFile(file);
-    if (isLast && bytes.length === SEGMENT_HEADER_BYTES && bytes.every((byte) => byte === 0)) continue;
+    if (isLast && isUnborn(bytes)) {
+      if (segment.base + SEGMENT_HEADER_BYTES < options.appliedLsn) throw cutShort(file, 0, segment.base, options.appliedLsn);
+      continue;
+    }
     checkSegmentHeader(bytes, file, segment.base, options.shard);
     const { end, frames } = replay.segment(bytes, segment.base, file, isLast);
     if (end < bytes.length) {
       torn = { file, at: end, bytes: bytes.length - end };
-      if (options.repair) await cut(file, end);
     }
+    if (isLast && options.repair) await settle(file, bytes.subarray(0, end));
     if (end > SEGMENT_HEADER_BYTES) segments.push({ base: segment.base, bytes: end, frames });
   }
   const last = kept.at(-1);
@@ -96,19 +101,40 @@ function splitReleased(listed: readonly SegmentListing[], options: RecoveryOptio
   return { released, kept };
 }
 
+/** The creation of the file was cut off: its header never became whole. */
+function isUnborn(bytes: Uint8Array): boolean {
+  return bytes.length < SEGMENT_HEADER_BYTES || (bytes.length === SEGMENT_HEADER_BYTES && bytes.every((byte) => byte === 0));
+}
+
+function cutShort(file: string, at: number, base: Lsn, applied: Lsn): StreamError {
+  return new StreamError(
+    "corrupt-wal",
+    `${file}: ends at position ${at}, but the catalog has applied ${applied - base - at} bytes more: they were acknowledged; nothing was changed`,
+  );
+}
+
 function missing(directory: string, at: number, found: string): StreamError {
   const file = segmentPath(directory, lsn(at));
   return new StreamError("corrupt-wal", `${file}: this WAL segment is missing (${found}); nothing was changed`);
 }
 
-async function cut(file: string, at: number): Promise<void> {
+/**
+ * Makes what was read of the last segment durable, and cuts the rest off. The process before may have ended between its write and
+ * its sync, or by a sync that failed: then the pages in memory are not what the disk holds, so they are written once more.
+ */
+async function settle(file: string, bytes: Uint8Array): Promise<void> {
   const handle = await fs.open(file, "r+");
   try {
-    await handle.truncate(at);
+    await handle.truncate(bytes.length);
+    for (let at = 0; at < bytes.length; ) {
+      const { bytesWritten } = await handle.write(bytes, at, Math.min(REWRITE_BYTES, bytes.length - at), at);
+      at += bytesWritten;
+    }
     await handle.sync();
   } finally {
     await handle.close();
   }
+  await syncDirectory(path.dirname(file));
 }
 
 class Replay {
@@ -126,11 +152,17 @@ class Replay {
     let frames = 0;
     for (;;) {
       const batch = readBatchOf(bytes, at, file);
-      if (batch.kind === "end") return { end: at, frames };
+      if (batch.kind === "end") {
+        if (isLast && base + at < this.#options.appliedLsn) {
+          throw cutShort(file, at, base, this.#options.appliedLsn);
+        }
+        return { end: at, frames };
+      }
       if (batch.kind === "invalid" || batch.header.lsn !== base + at) {
         const reason = batch.kind === "invalid" ? batch.reason : `the batch says LSN ${batch.header.lsn}`;
-        if (!isLast || hasLaterBatch(bytes, at, base)) {
-          throw new StreamError("corrupt-wal", `${file}: unreadable at position ${at} (${reason}), with whole batches behind it; nothing was changed`);
+        const proof = this.#proofOfLoss(bytes, at, base, isLast);
+        if (proof !== null) {
+          throw new StreamError("corrupt-wal", `${file}: unreadable at position ${at} (${reason}), and ${proof}: this was acknowledged; nothing was changed`);
         }
         return { end: at, frames };
       }
@@ -138,6 +170,13 @@ class Replay {
       frames += batch.frames.length;
       at = batch.end;
     }
+  }
+
+  /** What shows that the unreadable batch at `at` was durable once, so that it is damage and not a torn write; or null. */
+  #proofOfLoss(bytes: Uint8Array, at: number, base: Lsn, isLast: boolean): string | null {
+    if (!isLast) return "a later segment follows";
+    if (base + at < this.#options.appliedLsn) return "the catalog has applied it";
+    return hasLaterBatch(bytes, at, base) ? "a whole batch follows" : null;
   }
 
   streams(): Stream[] {
@@ -215,7 +254,17 @@ function readBatchOf(bytes: Uint8Array, at: number, file: string): ReturnType<ty
 function hasLaterBatch(bytes: Uint8Array, at: number, base: Lsn): boolean {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let next = view.indexOf(BATCH_MAGIC, at + 1); next >= 0; next = view.indexOf(BATCH_MAGIC, next + 1)) {
-    if (decodeBatchHeader(bytes, next, crc32)?.lsn === base + next) return true;
+    if (lsnOfBatch(bytes, next) === base + next) return true;
   }
   return false;
+}
+
+/** LSN in the batch header at `at`, or null when a client's bytes only look like one. */
+function lsnOfBatch(bytes: Uint8Array, at: number): Lsn | null {
+  try {
+    return decodeBatchHeader(bytes, at, crc32)?.lsn ?? null;
+  } catch (error) {
+    if (error instanceof DecodeError) return null;
+    throw error;
+  }
 }

@@ -124,10 +124,12 @@ export class Wal {
     return this.#commit.drain();
   }
 
-  /** Seals the active segment before the next batch; at once when no commit is under way. */
+  /** Seals the active segment before the next batch, or as soon as no commit is under way. */
   async seal(): Promise<void> {
+    this.#sealWanted = true;
     await this.#commit.drain();
-    if (this.#active.bytes > SEGMENT_HEADER_BYTES) this.#seal();
+    if (this.#sealWanted && this.#active.bytes > SEGMENT_HEADER_BYTES) this.#seal();
+    this.#sealWanted = false;
   }
 
   /** Closes every descriptor. The caller has drained. */
@@ -237,7 +239,6 @@ export class Wal {
   #armAge(): void {
     this.#age = setTimeout(() => {
       this.#age = null;
-      this.#sealWanted = true;
       this.seal().catch(this.#ports.fatal);
     }, this.#settings.segmentAgeMs);
     this.#age.unref();
