@@ -15,12 +15,18 @@ export async function claimPrefix(store: ObjectStore, shard: string, mustBeOurs:
   const size = await store.size(KEY);
   if (size === undefined) {
     if (mustBeOurs) {
-      throw new Error(`${store.name} holds nothing of this data directory, whose streams are partly there: is --store the right one?`);
+      throw new Error(
+        `${store.name} holds nothing of this data directory, whose streams are partly there: is --store the right one?`,
+      );
     }
     if ((await store.create(KEY, own.length, body)) === "created") return;
   }
-  const holder = Buffer.from(await store.read(KEY, 0, own.length)).toString("latin1").trim();
+  const holder = Buffer.from(await store.read(KEY, 0, own.length))
+    .toString("latin1")
+    .trim();
   if (holder !== shard) {
-    throw new Error(`${store.name} belongs to another server (shard ${holder}; this data directory is shard ${shard}): choose another --store prefix or the data directory of that shard`);
+    throw new Error(
+      `${store.name} belongs to another server (shard ${holder}; this data directory is shard ${shard}): choose another --store prefix or the data directory of that shard`,
+    );
   }
 }

@@ -2,7 +2,7 @@
 import type { Server } from "node:http";
 import { setMaxListeners } from "node:events";
 import type { AddressInfo } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { CHUNK_MEMORY_BYTES_MAX, lsn } from "@coldbrook/core";
 import type { Clock, FaultPoint, ObjectStore, Random, RollRecord } from "@coldbrook/core";
@@ -35,6 +35,9 @@ const DRAIN_MS = 10_000;
 /** How long it waits for an upload under way. */
 const STORE_DRAIN_MS = 5_000;
 
+/** Extents that become cold in one turn of the event loop. */
+const COOLED_PER_TURN = 1_000;
+
 /** What is injected and is not a setting. */
 export interface Components {
   readonly store?: ObjectStore;
@@ -62,7 +65,11 @@ export async function startColdbrook(settings: Settings, components: Components 
     random: components.random ?? Math.random,
     faultPoint: components.faultPoint ?? ((): void => undefined),
     log: components.log ?? SILENT,
-    onFatal: components.onFatal ?? ((error): never => { throw error; }),
+    onFatal:
+      components.onFatal ??
+      ((error): never => {
+        throw error;
+      }),
   };
   const dataDir = await openDataDir(settings.dataDir);
   let phase: Phase = "starting";
@@ -137,10 +144,12 @@ class Serving {
     const opened = await openCatalog(dataDir.catalog);
     const { catalog } = opened;
     await claimPrefix(store, dataDir.shard, (catalog.meta("rolledLsn") ?? 0) > 0);
-    if (opened.damage !== null) log.warn({ damage: opened.damage, movedTo: opened.movedTo }, "the catalog cannot be used and is rebuilt");
+    if (opened.damage !== null)
+      log.warn({ damage: opened.damage, movedTo: opened.movedTo }, "the catalog cannot be used and is rebuilt");
     if (opened.isEmpty) {
       const rebuilt = await rebuildCatalog(catalog, store, clock());
-      if (!dataDir.isNew) log.info({ ...rebuilt }, "the catalog was rebuilt from the object store; the WAL is replayed next");
+      if (!dataDir.isNew)
+        log.info({ ...rebuilt }, "the catalog was rebuilt from the object store; the WAL is replayed next");
     }
     return new Serving(settings, ports, await openParts(settings, ports, dataDir, store, catalog));
   }
@@ -206,7 +215,8 @@ async function openParts(
     appliedLsn: lsn(catalog.meta("appliedLsn") ?? 0),
     repair: true,
   });
-  if (recovered.torn !== null) log.warn(recovered.torn, "a torn batch at the end of the WAL, never acknowledged, was cut off");
+  if (recovered.torn !== null)
+    log.warn(recovered.torn, "a torn batch at the end of the WAL, never acknowledged, was cut off");
   const work = new CatalogWork();
   const engine: Engine = new Engine(
     {
@@ -260,18 +270,35 @@ async function openParts(
   const reaper = new Reaper({ engine, catalog, collector, work, clock, log, fatal });
   engine.wal.announceRecovered();
   reaper.start();
-  return { catalog, store, engine, roller, reaper, work, reader: new StreamReader(engine, merged, settings.chunkBytes) };
+  return {
+    catalog,
+    store,
+    engine,
+    roller,
+    reaper,
+    work,
+    reader: new StreamReader(engine, merged, settings.chunkBytes),
+  };
 }
 
 /** Publishes a roll: after this resolves, and not before, its WAL segment may go (invariant 6). */
-async function publish(engine: Engine, catalog: Catalog, record: RollRecord, clock: Clock, fault: FaultPoint): Promise<void> {
+async function publish(
+  engine: Engine,
+  catalog: Catalog,
+  record: RollRecord,
+  clock: Clock,
+  fault: FaultPoint,
+): Promise<void> {
   // What the segment says of streams must be in the catalog before its extents are.
   await engine.sync.save();
   await publishRoll(catalog, record, (id) => engine.isLive(id), clock());
   await catalog.flushed();
   catalog.recordSize();
   fault("catalog.flushed");
-  for (const extent of record.extents) engine.cooled(extent.stream, extent.end);
+  for (const [i, extent] of record.extents.entries()) {
+    if (i % COOLED_PER_TURN === 0) await nextTurn();
+    engine.cooled(extent.stream, extent.end);
+  }
 }
 
 /** Drops objects that are gone from the store. */
@@ -284,7 +311,9 @@ function forget(catalog: Catalog, keys: readonly string[]): Promise<void> {
 
 function listen(http: Server, settings: Settings): Promise<string> {
   return new Promise((resolve, reject) => {
-    http.once("error", (error) => reject(new Error(`--host ${settings.host} --port ${settings.port}: cannot listen (${error.message})`)));
+    http.once("error", (error) =>
+      reject(new Error(`--host ${settings.host} --port ${settings.port}: cannot listen (${error.message})`)),
+    );
     http.listen(settings.port, settings.host, 4096, () => {
       const { address, port, family } = http.address() as AddressInfo;
       resolve(`http://${family === "IPv6" ? `[${address}]` : address}:${port}`);

@@ -36,7 +36,15 @@ export async function openDataDir(root: string): Promise<DataDir> {
   const release = await lock(path.join(root, "lock"));
   try {
     const { shard, isNew } = identify(root);
-    return { root, wal: path.join(root, "wal"), catalog: path.join(root, "catalog"), cache: path.join(root, "cache"), shard, isNew, release };
+    return {
+      root,
+      wal: path.join(root, "wal"),
+      catalog: path.join(root, "catalog"),
+      cache: path.join(root, "cache"),
+      shard,
+      isNew,
+      release,
+    };
   } catch (error) {
     release();
     throw error;
@@ -48,11 +56,14 @@ function identify(root: string): { shard: string; isNew: boolean } {
   if (fs.existsSync(file)) {
     const text = fs.readFileSync(file, "utf8");
     const shard = /^\{"version":1,"shard":"([0-9a-f]{16})"\}\n$/.exec(text)?.[1];
-    if (shard === undefined) throw new Error(`${file} is damaged: it must hold {"version":1,"shard":"<16 hexadecimal digits>"}`);
+    if (shard === undefined)
+      throw new Error(`${file} is damaged: it must hold {"version":1,"shard":"<16 hexadecimal digits>"}`);
     return { shard, isNew: false };
   }
   if (fs.readdirSync(path.join(root, "wal")).length > 0) {
-    throw new Error(`${file} is missing, but ${path.join(root, "wal")} holds segments: restore it, its id is in each segment's header`);
+    throw new Error(
+      `${file} is missing, but ${path.join(root, "wal")} holds segments: restore it, its id is in each segment's header`,
+    );
   }
   const shard = randomBytes(8).toString("hex");
   const fd = fs.openSync(`${file}.new`, "w", 0o600);
@@ -80,7 +91,9 @@ async function lock(file: string): Promise<() => void> {
       }
       const holder = readHolder(file);
       if (holder !== null && (await isAlive(holder, file))) {
-        throw new Error(`data directory ${path.dirname(file)} is in use by process ${holder.pid} (lock file ${file}); stop it, or choose another --data-dir`);
+        throw new Error(
+          `data directory ${path.dirname(file)} is in use by process ${holder.pid} (lock file ${file}); stop it, or choose another --data-dir`,
+        );
       }
       await takeAway(file, own, holder);
     }
@@ -100,7 +113,8 @@ async function takeAway(file: string, own: string, dead: Holder | null): Promise
     throw error;
   }
   const taken = readHolder(aside);
-  const isAnother = taken !== null && (taken.pid !== dead?.pid || taken.startedAt !== dead.startedAt || taken.realm !== dead.realm);
+  const isAnother =
+    taken !== null && (taken.pid !== dead?.pid || taken.startedAt !== dead.startedAt || taken.realm !== dead.realm);
   if (isAnother && (await isAlive(taken, aside))) {
     fs.linkSync(aside, file);
   }

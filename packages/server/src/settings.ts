@@ -43,26 +43,127 @@ export interface SettingRow {
 
 /** The table of settings; the README shows it. */
 export const SETTINGS: { readonly [Name in keyof Settings]: SettingRow } = {
-  port: { flag: "port", environment: "PORT", kind: "count", fallback: "4437", min: 0, max: 65_535, meaning: "TCP port; 0 lets the system choose" },
+  port: {
+    flag: "port",
+    environment: "PORT",
+    kind: "count",
+    fallback: "4437",
+    min: 0,
+    max: 65_535,
+    meaning: "TCP port; 0 lets the system choose",
+  },
   host: { flag: "host", environment: "HOST", kind: "text", fallback: "127.0.0.1", meaning: "address to listen on" },
-  dataDir: { flag: "data-dir", environment: "STREAMS_DIR", kind: "text", fallback: "./streams-data", meaning: "WAL, catalog and cache" },
-  store: { flag: "store", environment: "COLDBROOK_STORE", kind: "text", fallback: "", meaning: "file:PATH, s3://BUCKET[/PREFIX] or memory:" },
-  streamRoot: { flag: "stream-root", environment: "COLDBROOK_STREAM_ROOT", kind: "text", fallback: "/v1/stream", meaning: "URL path above all streams" },
-  segmentBytes: { flag: "segment-bytes", environment: "COLDBROOK_SEGMENT_BYTES", kind: "bytes", fallback: "64MiB", min: KIB, max: GIB, meaning: "size at which a WAL segment is sealed" },
-  segmentAgeMs: { flag: "segment-age-ms", environment: "COLDBROOK_SEGMENT_AGE_MS", kind: "count", fallback: "60000", min: 10, max: 86_400_000, meaning: "age at which it is sealed" },
-  walBytesMax: { flag: "wal-bytes-max", environment: "COLDBROOK_WAL_BYTES_MAX", kind: "bytes", fallback: "4GiB", min: 64 * KIB, max: 1024 * GIB, meaning: "bytes that only the WAL may hold; past it, appends get 503" },
-  cacheBytesMax: { flag: "cache-bytes-max", environment: "COLDBROOK_CACHE_BYTES_MAX", kind: "bytes", fallback: "1GiB", min: 0, max: 1024 * GIB, meaning: "disk cache of cold ranges; 0 turns it off" },
-  bodyBytesMax: { flag: "body-bytes-max", environment: "COLDBROOK_BODY_BYTES_MAX", kind: "bytes", fallback: "32MiB", min: 1, max: 256 * MIB, meaning: "largest request body" },
-  chunkBytes: { flag: "chunk-bytes", environment: "COLDBROOK_CHUNK_BYTES", kind: "bytes", fallback: "1MiB", min: 16, max: 64 * MIB, meaning: "unit a catch-up response is cut to" },
-  longPollMs: { flag: "long-poll-ms", environment: "COLDBROOK_LONG_POLL_MS", kind: "count", fallback: "30000", min: 1, max: 600_000, meaning: "how long a long-poll waits" },
-  sseMs: { flag: "sse-ms", environment: "COLDBROOK_SSE_MS", kind: "count", fallback: "60000", min: 100, max: 3_600_000, meaning: "how long an SSE connection lasts" },
-  objectGraceMs: { flag: "object-grace-ms", environment: "COLDBROOK_OBJECT_GRACE_MS", kind: "count", fallback: "300000", min: 0, max: 604_800_000, meaning: "how long an object outlives its last stream" },
+  dataDir: {
+    flag: "data-dir",
+    environment: "STREAMS_DIR",
+    kind: "text",
+    fallback: "./streams-data",
+    meaning: "WAL, catalog and cache",
+  },
+  store: {
+    flag: "store",
+    environment: "COLDBROOK_STORE",
+    kind: "text",
+    fallback: "",
+    meaning: "file:PATH, s3://BUCKET[/PREFIX] or memory:",
+  },
+  streamRoot: {
+    flag: "stream-root",
+    environment: "COLDBROOK_STREAM_ROOT",
+    kind: "text",
+    fallback: "/v1/stream",
+    meaning: "URL path above all streams",
+  },
+  segmentBytes: {
+    flag: "segment-bytes",
+    environment: "COLDBROOK_SEGMENT_BYTES",
+    kind: "bytes",
+    fallback: "64MiB",
+    min: KIB,
+    max: GIB,
+    meaning: "size at which a WAL segment is sealed",
+  },
+  segmentAgeMs: {
+    flag: "segment-age-ms",
+    environment: "COLDBROOK_SEGMENT_AGE_MS",
+    kind: "count",
+    fallback: "60000",
+    min: 10,
+    max: 86_400_000,
+    meaning: "age at which it is sealed",
+  },
+  walBytesMax: {
+    flag: "wal-bytes-max",
+    environment: "COLDBROOK_WAL_BYTES_MAX",
+    kind: "bytes",
+    fallback: "4GiB",
+    min: 64 * KIB,
+    max: 1024 * GIB,
+    meaning: "bytes that only the WAL may hold; past it, appends get 503",
+  },
+  cacheBytesMax: {
+    flag: "cache-bytes-max",
+    environment: "COLDBROOK_CACHE_BYTES_MAX",
+    kind: "bytes",
+    fallback: "1GiB",
+    min: 0,
+    max: 1024 * GIB,
+    meaning: "disk cache of cold ranges; 0 turns it off",
+  },
+  bodyBytesMax: {
+    flag: "body-bytes-max",
+    environment: "COLDBROOK_BODY_BYTES_MAX",
+    kind: "bytes",
+    fallback: "32MiB",
+    min: 1,
+    max: 256 * MIB,
+    meaning: "largest request body",
+  },
+  chunkBytes: {
+    flag: "chunk-bytes",
+    environment: "COLDBROOK_CHUNK_BYTES",
+    kind: "bytes",
+    fallback: "1MiB",
+    min: 16,
+    max: 64 * MIB,
+    meaning: "unit a catch-up response is cut to",
+  },
+  longPollMs: {
+    flag: "long-poll-ms",
+    environment: "COLDBROOK_LONG_POLL_MS",
+    kind: "count",
+    fallback: "30000",
+    min: 1,
+    max: 600_000,
+    meaning: "how long a long-poll waits",
+  },
+  sseMs: {
+    flag: "sse-ms",
+    environment: "COLDBROOK_SSE_MS",
+    kind: "count",
+    fallback: "60000",
+    min: 100,
+    max: 3_600_000,
+    meaning: "how long an SSE connection lasts",
+  },
+  objectGraceMs: {
+    flag: "object-grace-ms",
+    environment: "COLDBROOK_OBJECT_GRACE_MS",
+    kind: "count",
+    fallback: "300000",
+    min: 0,
+    max: 604_800_000,
+    meaning: "how long an object outlives its last stream",
+  },
 };
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, B: 1, KiB: KIB, MiB: MIB, GiB: GIB, TiB: 1024 * GIB };
 
 /** @throws SettingError */
-export function readSettings(args: readonly string[], environment: Readonly<Record<string, string | undefined>>): Settings {
+export function readSettings(
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): Settings {
   const flags = parseFlags(args);
   const text = (row: SettingRow): { value: string; name: string } => {
     const flag = flags[row.flag];
@@ -106,7 +207,11 @@ function parseFlags(args: readonly string[]): Readonly<Record<string, string | u
     const { values } = parseArgs({ args: [...args], options, strict: true, allowPositionals: false });
     return values as Record<string, string | undefined>;
   } catch (error) {
-    throw new SettingError(`${(error as Error).message} (known: ${Object.values(SETTINGS).map((row) => `--${row.flag}`).join(", ")})`);
+    throw new SettingError(
+      `${(error as Error).message} (known: ${Object.values(SETTINGS)
+        .map((row) => `--${row.flag}`)
+        .join(", ")})`,
+    );
   }
 }
 

@@ -78,7 +78,10 @@ export class ChunkCache {
     try {
       const bytes = await readFile(file);
       if (isWhole(bytes)) return bytes.subarray(0, -CHECKSUM_BYTES);
-      this.#log.warn({ file, range: key }, "a file of the read cache fails its checksum and is dropped; nothing of it was served");
+      this.#log.warn(
+        { file, range: key },
+        "a file of the read cache fails its checksum and is dropped; nothing of it was served",
+      );
       this.drop(key);
       return undefined;
     } catch (error) {
@@ -166,7 +169,8 @@ export async function verifyCache(directory: string): Promise<{ files: number; p
   for (const name of names.filter((each) => FILE_NAME.test(each))) {
     files += 1;
     const file = join(directory, name);
-    if (!isWhole(await readFile(file))) problems.push(`cache file ${file} fails its checksum; it is dropped when it is read`);
+    if (!isWhole(await readFile(file)))
+      problems.push(`cache file ${file} fails its checksum; it is dropped when it is read`);
   }
   return { files, problems };
 }

@@ -83,7 +83,9 @@ export class Catalog {
   async flushed(): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      const error = new Error(`catalog ${this.#directory}: LMDB has not flushed for ${FLUSH_MS_MAX} ms; is its disk full or failing?`);
+      const error = new Error(
+        `catalog ${this.#directory}: LMDB has not flushed for ${FLUSH_MS_MAX} ms; is its disk full or failing?`,
+      );
       timer = setTimeout(() => reject(error), FLUSH_MS_MAX);
     });
     try {

@@ -18,7 +18,9 @@ export class ProducerRecords {
   load(stream: Generation, id: string): ProducerState | undefined {
     const bytes = this.#values.get([stream, id]);
     if (bytes === undefined) return undefined;
-    return decodeValue(this.#environment, `producer "${id}" of stream ${stream}`, () => decodeProducer(stream, id, bytes, crc32));
+    return decodeValue(this.#environment, `producer "${id}" of stream ${stream}`, () =>
+      decodeProducer(stream, id, bytes, crc32),
+    );
   }
 
   /** To be called inside a batch. */

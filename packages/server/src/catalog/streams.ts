@@ -1,6 +1,13 @@
 /** Key kinds `path` → stream id, and `stream id` → state. A deleted stream keeps its state until its bytes are given back. */
 import { crc32 } from "node:zlib";
-import { decodeMeta, decodeStreamRecord, encodeMeta, encodeStreamRecord, generation, StreamError } from "@coldbrook/core";
+import {
+  decodeMeta,
+  decodeStreamRecord,
+  encodeMeta,
+  encodeStreamRecord,
+  generation,
+  StreamError,
+} from "@coldbrook/core";
 import type { Generation, StreamState } from "@coldbrook/core";
 import { decodeValue, openStore } from "./environment.ts";
 import type { CatalogEnvironment, ValueStore } from "./environment.ts";
@@ -29,7 +36,10 @@ export class StreamRecords {
     if (bytes === undefined) return undefined;
     const state = decodeValue(this.#environment, `stream ${id}`, () => decodeStreamRecord(bytes, crc32));
     if (state.identity.id !== id) {
-      throw new StreamError("corrupt-catalog", `catalog ${this.#environment.file}: stream ${id} holds stream ${state.identity.id}`);
+      throw new StreamError(
+        "corrupt-catalog",
+        `catalog ${this.#environment.file}: stream ${id} holds stream ${state.identity.id}`,
+      );
     }
     return state;
   }

@@ -91,7 +91,8 @@ class Checker {
     }
     const catalog = Catalog.open(directory);
     const version = this.#guard(() => catalog.meta("version"));
-    if (version !== CATALOG_VERSION) this.#found(`catalog ${directory} has version ${version ?? "none"}, expected ${CATALOG_VERSION}`);
+    if (version !== CATALOG_VERSION)
+      this.#found(`catalog ${directory} has version ${version ?? "none"}, expected ${CATALOG_VERSION}`);
     return catalog;
   }
 
@@ -102,7 +103,8 @@ class Checker {
       for await (const record of readRolls(this.#store, crc32)) {
         this.counts.rolls += 1;
         end = record.end;
-        if (record.writerId !== this.#dataDir.shard) this.#found(`roll ${record.base} was written by shard ${record.writerId}`);
+        if (record.writerId !== this.#dataDir.shard)
+          this.#found(`roll ${record.base} was written by shard ${record.writerId}`);
         for (const { key } of record.objects) {
           const count = catalog === null ? null : this.#guard(() => catalog.objects.load(key));
           // An object whose last stream is gone may be gone as well.
@@ -129,7 +131,9 @@ class Checker {
       this.counts.segments = replay.wal.segments.length;
       if (replay.torn !== null) {
         const { file, at, bytes } = replay.torn;
-        this.#print(`note: ${file} ends in a torn batch at position ${at} (${bytes} bytes, never acknowledged); the next start cuts it off`);
+        this.#print(
+          `note: ${file} ends in a torn batch at position ${at} (${bytes} bytes, never acknowledged); the next start cuts it off`,
+        );
       }
       return new Map(replay.streams.map((stream) => [stream.pending.identity.id, stream]));
     } catch (error) {
@@ -148,7 +152,8 @@ class Checker {
       this.counts.streams += 1;
       if (!state.deleted && this.#guard(() => catalog.streams.find(state.identity.path)) === undefined) {
         const latest = replayed.get(state.identity.id)?.pending;
-        if (latest === undefined || !latest.deleted) this.#found(`stream ${id} "${state.identity.path}" has no name in the catalog`);
+        if (latest === undefined || !latest.deleted)
+          this.#found(`stream ${id} "${state.identity.path}" has no name in the catalog`);
       }
     }
     for (const name of catalog.streams.paths()) {
@@ -160,7 +165,8 @@ class Checker {
       if (!states.has(stream)) this.#found(`producer "${id}" belongs to stream ${stream}, which is not there`);
     }
     const coldEnds = this.#extents(catalog, states);
-    for (const [id, state] of states) this.#coverage(id, replayed.get(id)?.pending ?? state, replayed.get(id), coldEnds.get(id) ?? 0);
+    for (const [id, state] of states)
+      this.#coverage(id, replayed.get(id)?.pending ?? state, replayed.get(id), coldEnds.get(id) ?? 0);
   }
 
   /** Returns where each stream's cold bytes end; a gap between them is a finding. */
@@ -186,10 +192,12 @@ class Checker {
     if (state.deleted) return;
     let end = coldEnd;
     for (const extent of replayed?.hot ?? []) {
-      if (extent.start > end) this.#found(`stream ${id}: bytes ${end} to ${extent.start} are neither in the WAL nor in an object`);
+      if (extent.start > end)
+        this.#found(`stream ${id}: bytes ${end} to ${extent.start} are neither in the WAL nor in an object`);
       end = Math.max(end, extent.end);
     }
-    if (end !== state.tail) this.#found(`stream ${id} "${state.identity.path}": bytes end at ${end}, its tail is ${state.tail}`);
+    if (end !== state.tail)
+      this.#found(`stream ${id} "${state.identity.path}": bytes end at ${end}, its tail is ${state.tail}`);
   }
 
   #objects(catalog: Catalog): void {
@@ -201,6 +209,7 @@ class Checker {
       }
       this.#extentsOfObject.delete(key);
     }
-    for (const key of this.#extentsOfObject.keys()) this.#found(`extents refer to object ${key}, which the catalog does not count`);
+    for (const key of this.#extentsOfObject.keys())
+      this.#found(`extents refer to object ${key}, which the catalog does not count`);
   }
 }

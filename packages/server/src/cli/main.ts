@@ -25,7 +25,8 @@ export async function main(args: readonly string[], options: MainOptions = {}): 
   }
   try {
     const run = COMMANDS[command];
-    if (run === undefined) throw new SettingError(`unknown command "${command}" (known: ${Object.keys(COMMANDS).join(", ")})`);
+    if (run === undefined)
+      throw new SettingError(`unknown command "${command}" (known: ${Object.keys(COMMANDS).join(", ")})`);
     process.exitCode = await run(readSettings(rest, processEnvironment()), options);
   } catch (error) {
     process.stderr.write(`coldbrook: ${(error as Error).message}\n`);

@@ -20,7 +20,14 @@ export async function rebuild(settings: Settings, print: (line: string) => void)
     const { rolls, rolledLsn } = await rebuildCatalog(catalog, store, Date.now());
     print(`${rolls} rolls of ${store.name} are in the new catalog, up to LSN ${rolledLsn}`);
     const at = lsn(rolledLsn);
-    const replay = await recover({ directory: dataDir.wal, shard: dataDir.shard, catalog, rolledLsn: at, appliedLsn: at, repair: false });
+    const replay = await recover({
+      directory: dataDir.wal,
+      shard: dataDir.shard,
+      catalog,
+      rolledLsn: at,
+      appliedLsn: at,
+      repair: false,
+    });
     print(`${replay.wal.segments.length} WAL segments are sound; the next start replays them`);
     catalog.recordSize();
     await catalog.close();

@@ -52,7 +52,9 @@ describe("the catalog's copy", () => {
     vi.spyOn(shard.catalog, "batch").mockImplementation(async (change) => {
       await batch(change);
       const applied = shard.catalog.meta("appliedLsn") ?? 0;
-      seen.push(names.every((n) => shard.engine.find(n)!.state.lsn > applied || shard.catalog.streams.find(n) !== undefined));
+      seen.push(
+        names.every((n) => shard.engine.find(n)!.state.lsn > applied || shard.catalog.streams.find(n) !== undefined),
+      );
     });
     await shard.engine.sync.save();
     expect(seen.length).toBeGreaterThan(3);

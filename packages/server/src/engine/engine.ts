@@ -488,7 +488,11 @@ export class Engine {
     });
   }
 
-  #settlePayload(stream: Stream, frame: Extract<Frame, { payload: readonly Uint8Array[] }>, committed: CommittedFrame): void {
+  #settlePayload(
+    stream: Stream,
+    frame: Extract<Frame, { payload: readonly Uint8Array[] }>,
+    committed: CommittedFrame,
+  ): void {
     if (committed.payloadBytes === 0) return;
     const extent: HotExtent = {
       stream: frame.stream,
@@ -519,7 +523,10 @@ function checkFollows({ durable: before }: Stream, frame: Enqueued): void {
   const follows =
     before === null
       ? frame.kind === "create"
-      : frame.kind !== "create" && !before.deleted && tail >= before.tail && (frame.kind !== "append" || frame.start === before.tail);
+      : frame.kind !== "create" &&
+        !before.deleted &&
+        tail >= before.tail &&
+        (frame.kind !== "append" || frame.start === before.tail);
   if (follows && !(before?.closed === true && frame.kind === "append")) return;
   throw new Error(`stream ${identity.id}: a ${frame.kind} frame to ${tail} does not follow ${JSON.stringify(before)}`);
 }

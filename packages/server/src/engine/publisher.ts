@@ -30,7 +30,8 @@ export async function publishRoll(
   }
   const before = record.objects.map(({ key }) => catalog.objects.load(key));
   await catalog.batch(() => {
-    for (const [i, { key, bytes }] of record.objects.entries()) catalog.objects.put(key, before[i], bytes, live[i]!, nowMs);
+    for (const [i, { key, bytes }] of record.objects.entries())
+      catalog.objects.put(key, before[i], bytes, live[i]!, nowMs);
     catalog.setMeta("rolledLsn", record.end);
   });
 }

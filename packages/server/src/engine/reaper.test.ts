@@ -34,7 +34,9 @@ async function objectKeys(shard: Shard): Promise<string[]> {
 
 /** Objects by key, with the live extents that the catalog counts. */
 function counts(shard: Shard): Record<string, number> {
-  return Object.fromEntries([...shard.catalog.objects.keys()].map((key) => [key, shard.catalog.objects.load(key)!.liveExtents]));
+  return Object.fromEntries(
+    [...shard.catalog.objects.keys()].map((key) => [key, shard.catalog.objects.load(key)!.liveExtents]),
+  );
 }
 
 function extentsOf(shard: Shard): number[] {
@@ -137,7 +139,11 @@ describe("the reaper", () => {
     shard.nowMs = dueAt;
     await reaper.reap();
     await shard.restart();
-    expect(["gone", "renewed", "stays"].map((name) => shard.engine.find(name) !== undefined)).toEqual([false, false, true]);
+    expect(["gone", "renewed", "stays"].map((name) => shard.engine.find(name) !== undefined)).toEqual([
+      false,
+      false,
+      true,
+    ]);
     expect(shard.catalog.expiry.due(dueAt, 9)).toEqual([]);
   });
 });

@@ -121,7 +121,8 @@ export class StreamReader {
     const length = to - from;
     if (length > WHOLE_BYTES_MAX || !this.#inFlight.fits(length)) return null;
     const parts: Uint8Array[] = [];
-    for await (const piece of this.#merged.read(this.#engine.index(stream, from, to), from, to, length)) parts.push(piece);
+    for await (const piece of this.#merged.read(this.#engine.index(stream, from, to), from, to, length))
+      parts.push(piece);
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }
 }

@@ -33,7 +33,14 @@ export async function catchUp(context: ReadContext, exchange: Exchange, start: S
     expiresInMs: context.engine.expiresInMs(stream, state),
     authorized: exchange.authorized,
   });
-  const headers = [...endHeaders(state, to), "Cache-Control", policy.cacheControl, "ETag", etag, ...tagHeaders(state.identity)];
+  const headers = [
+    ...endHeaders(state, to),
+    "Cache-Control",
+    policy.cacheControl,
+    "ETag",
+    etag,
+    ...tagHeaders(state.identity),
+  ];
   if (policy.contentLocation) headers.push("Content-Location", canonical(context, exchange, state, from));
   if (ifNoneMatch(exchange.request.headers["if-none-match"], etag)) return exchange.empty(304, headers);
   await sendRange(exchange, context.reader, 200, headers, { stream, from, to, json });

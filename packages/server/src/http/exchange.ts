@@ -4,13 +4,7 @@ import { RESPONSE_HEADER } from "@coldbrook/core";
 import { problemBody } from "./problem.ts";
 import type { Problem } from "./problem.ts";
 
-const EXPOSED = [
-  ...Object.values(RESPONSE_HEADER),
-  "ETag",
-  "Location",
-  "Content-Location",
-  "Retry-After",
-].join(", ");
+const EXPOSED = [...Object.values(RESPONSE_HEADER), "ETag", "Location", "Content-Location", "Retry-After"].join(", ");
 
 /** On every response (protocol section 12.7, CORS). */
 const COMMON: readonly string[] = [

@@ -1,5 +1,13 @@
 /** What the read handlers share: where a request starts, and the headers that say which bytes a response holds. */
-import { offsetAt, parseOffset, parseReadQuery, resolveOffset, RESPONSE_HEADER, WAITERS_MAX, WAITERS_PER_STREAM_MAX } from "@coldbrook/core";
+import {
+  offsetAt,
+  parseOffset,
+  parseReadQuery,
+  resolveOffset,
+  RESPONSE_HEADER,
+  WAITERS_MAX,
+  WAITERS_PER_STREAM_MAX,
+} from "@coldbrook/core";
 import type { Clock, Position, Random, ReadQuery, StreamIdentity, StreamState } from "@coldbrook/core";
 import type { Engine } from "../engine/engine.ts";
 import type { Stream } from "../engine/stream.ts";

@@ -59,7 +59,12 @@ export function createHttpServer(ports: HttpPorts): Server {
     });
   };
   const server = http.createServer(
-    { maxHeaderSize: HEADER_BYTES_MAX, keepAliveTimeout: KEEP_ALIVE_MS, headersTimeout: HEADERS_MS, requestTimeout: REQUEST_MS },
+    {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      headersTimeout: HEADERS_MS,
+      requestTimeout: REQUEST_MS,
+    },
     handle,
   );
   // Node would drop what is past its own limit in silence; we count and refuse instead.

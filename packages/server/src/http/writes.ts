@@ -43,7 +43,8 @@ export async function put(context: WriteContext, exchange: Exchange): Promise<vo
   if (body.kind === "refused") return exchange.problem(body.problem);
   const result = await context.engine.create(exchange.path, parsed.request, body.bytes).finally(body.release);
   if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
-  if (result.kind === "conflict") return exchange.problem({ status: 409, code: "stream-exists", detail: result.detail });
+  if (result.kind === "conflict")
+    return exchange.problem({ status: 409, code: "stream-exists", detail: result.detail });
   const { state } = result;
   const headers = [
     RESPONSE_HEADER.contentType,
@@ -107,7 +108,12 @@ function answerAppend(
   switch (outcome.kind) {
     case "append":
       if (producer === null) return exchange.empty(204, [...tail, ...NO_STORE, ...closed]);
-      return exchange.empty(accepted, [...tail, ...NO_STORE, ...closed, ...producerHeaders(producer.epoch, producer.seq)]);
+      return exchange.empty(accepted, [
+        ...tail,
+        ...NO_STORE,
+        ...closed,
+        ...producerHeaders(producer.epoch, producer.seq),
+      ]);
     case "duplicate":
       return exchange.empty(204, [
         ...tail,
@@ -127,9 +133,18 @@ type Refusal = Exclude<AppendOutcome, { kind: "append" | "duplicate" | "already-
 function refusal(outcome: Refusal, closedHeaders: readonly string[]): Problem {
   switch (outcome.kind) {
     case "closed":
-      return { status: 409, code: "stream-closed", detail: "the stream is closed: nothing can be appended", headers: closedHeaders };
+      return {
+        status: 409,
+        code: "stream-closed",
+        detail: "the stream is closed: nothing can be appended",
+        headers: closedHeaders,
+      };
     case "content-type":
-      return { status: 409, code: "content-type-mismatch", detail: `the stream holds ${outcome.expected}: send that content type` };
+      return {
+        status: 409,
+        code: "content-type-mismatch",
+        detail: `the stream holds ${outcome.expected}: send that content type`,
+      };
     case "missing-content-type":
       return badRequest("an append needs a Content-Type header, the stream's own");
     case "empty-body":
@@ -156,7 +171,11 @@ function refusal(outcome: Refusal, closedHeaders: readonly string[]): Problem {
         ],
       };
     case "stream-seq":
-      return { status: 409, code: "stream-seq-regression", detail: `Stream-Seq must be greater than "${outcome.last}"` };
+      return {
+        status: 409,
+        code: "stream-seq-regression",
+        detail: `Stream-Seq must be greater than "${outcome.last}"`,
+      };
     case "too-long":
       return { status: 413, code: "stream-too-long", detail: "the stream would pass 2^53-1 bytes" };
   }

@@ -67,7 +67,7 @@ class Log {
   batches(): { lsn: number; frames: (BatchFrame & { payload: Buffer })[] }[] {
     const bytes = fs.readFileSync(this.file);
     const found: ReturnType<Log["batches"]> = [];
-    for (let at = FIRST; ; ) {
+    for (let at = FIRST; ;) {
       const batch = readBatch(bytes, at, crc32);
       if (batch.kind === "end") return found;
       if (batch.kind === "invalid") throw new Error(`at ${at}: ${batch.reason}`);

@@ -167,15 +167,22 @@ export class GroupCommit {
 
   #fail(step: string, cause: Error): void {
     this.#failed = true;
-    this.#ports.fatal(new Error(`WAL ${step} failed, nothing of its batch was acknowledged: ${cause.message}`, { cause }));
+    this.#ports.fatal(
+      new Error(`WAL ${step} failed, nothing of its batch was acknowledged: ${cause.message}`, { cause }),
+    );
   }
 }
 
-function write(target: CommitTarget, buffers: readonly Uint8Array[], bytes: number, done: (error: Error | null) => void): void {
+function write(
+  target: CommitTarget,
+  buffers: readonly Uint8Array[],
+  bytes: number,
+  done: (error: Error | null) => void,
+): void {
   if (bytes <= INLINE_WRITE_BYTES_MAX) {
     let at = target.bytes;
     for (const buffer of buffers) {
-      for (let from = 0; from < buffer.length; ) {
+      for (let from = 0; from < buffer.length;) {
         const written = fs.writeSync(target.fd, buffer, from, buffer.length - from, at);
         from += written;
         at += written;

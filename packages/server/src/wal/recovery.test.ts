@@ -284,8 +284,18 @@ describe("a directory that is not whole", () => {
     const { shard, files, names } = await filled();
     await using _ = shard;
     const bytes = files.get(names[0])!;
-    for (const wrong of [bytes.subarray(0, -1), bytes.subarray(0, batchStarts(bytes)[1]), Buffer.concat([bytes, bytes])]) {
-      await expectStop(shard, new Map([...files, [names[0], wrong]]), names[0], "ends at LSN", "the next segment starts");
+    for (const wrong of [
+      bytes.subarray(0, -1),
+      bytes.subarray(0, batchStarts(bytes)[1]),
+      Buffer.concat([bytes, bytes]),
+    ]) {
+      await expectStop(
+        shard,
+        new Map([...files, [names[0], wrong]]),
+        names[0],
+        "ends at LSN",
+        "the next segment starts",
+      );
     }
   });
 

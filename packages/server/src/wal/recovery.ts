@@ -5,7 +5,16 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 import { crc32 } from "node:zlib";
-import { applyFrame, DecodeError, decodeBatchHeader, lsn, position, readBatch, SEGMENT_HEADER_BYTES, StreamError } from "@coldbrook/core";
+import {
+  applyFrame,
+  DecodeError,
+  decodeBatchHeader,
+  lsn,
+  position,
+  readBatch,
+  SEGMENT_HEADER_BYTES,
+  StreamError,
+} from "@coldbrook/core";
 import type { BatchFrame, FrameHeader, Generation, HotExtent, Lsn, ProducerState, StreamState } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Stream } from "../engine/stream.ts";
@@ -58,7 +67,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovery> {
     const isLast = i === kept.length - 1;
     const bytes = await fs.readFile(file);
     if (isLast && isUnborn(bytes)) {
-      if (segment.base + SEGMENT_HEADER_BYTES < options.appliedLsn) throw cutShort(file, 0, segment.base, options.appliedLsn);
+      if (segment.base + SEGMENT_HEADER_BYTES < options.appliedLsn)
+        throw cutShort(file, 0, segment.base, options.appliedLsn);
       continue;
     }
     checkSegmentHeader(bytes, file, segment.base, options.shard);
@@ -71,7 +81,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovery> {
   }
   const last = kept.at(-1);
   const lastHasFrames = last !== undefined && segments.at(-1)?.base === last.base;
-  const next = last === undefined ? options.rolledLsn : lastHasFrames ? lsn(last.base + segments.at(-1)!.bytes) : last.base;
+  const next =
+    last === undefined ? options.rolledLsn : lastHasFrames ? lsn(last.base + segments.at(-1)!.bytes) : last.base;
   return {
     streams: replay.streams(),
     wal: { segments, next, reuseNext: last !== undefined && !lastHasFrames },
@@ -82,7 +93,10 @@ export async function recover(options: RecoveryOptions): Promise<Recovery> {
 }
 
 /** Sorts out the segments whose roll is published, and checks that the others follow each other without a gap. */
-function splitReleased(listed: readonly SegmentListing[], options: RecoveryOptions): { released: Lsn[]; kept: SegmentListing[] } {
+function splitReleased(
+  listed: readonly SegmentListing[],
+  options: RecoveryOptions,
+): { released: Lsn[]; kept: SegmentListing[] } {
   const released = listed.filter((s, i) => i < listed.length - 1 && s.base < options.rolledLsn).map((s) => s.base);
   const kept = listed.slice(released.length);
   const first = kept[0];
@@ -96,14 +110,20 @@ function splitReleased(listed: readonly SegmentListing[], options: RecoveryOptio
     const next = kept[i + 1];
     if (next === undefined || next.base === segment.base + segment.bytes) continue;
     const end = segment.base + segment.bytes;
-    throw missing(options.directory, end, `${segmentPath(options.directory, segment.base)} ends at LSN ${end}, the next segment starts at ${next.base}`);
+    throw missing(
+      options.directory,
+      end,
+      `${segmentPath(options.directory, segment.base)} ends at LSN ${end}, the next segment starts at ${next.base}`,
+    );
   }
   return { released, kept };
 }
 
 /** The creation of the file was cut off: its header never became whole. */
 function isUnborn(bytes: Uint8Array): boolean {
-  return bytes.length < SEGMENT_HEADER_BYTES || (bytes.length === SEGMENT_HEADER_BYTES && bytes.every((byte) => byte === 0));
+  return (
+    bytes.length < SEGMENT_HEADER_BYTES || (bytes.length === SEGMENT_HEADER_BYTES && bytes.every((byte) => byte === 0))
+  );
 }
 
 function cutShort(file: string, at: number, base: Lsn, applied: Lsn): StreamError {
@@ -126,7 +146,7 @@ async function settle(file: string, bytes: Uint8Array): Promise<void> {
   const handle = await fs.open(file, "r+");
   try {
     await handle.truncate(bytes.length);
-    for (let at = 0; at < bytes.length; ) {
+    for (let at = 0; at < bytes.length;) {
       const { bytesWritten } = await handle.write(bytes, at, Math.min(REWRITE_BYTES, bytes.length - at), at);
       at += bytesWritten;
     }
@@ -162,7 +182,10 @@ class Replay {
         const reason = batch.kind === "invalid" ? batch.reason : `the batch says LSN ${batch.header.lsn}`;
         const proof = this.#proofOfLoss(bytes, at, base, isLast);
         if (proof !== null) {
-          throw new StreamError("corrupt-wal", `${file}: unreadable at position ${at} (${reason}), and ${proof}: this was acknowledged; nothing was changed`);
+          throw new StreamError(
+            "corrupt-wal",
+            `${file}: unreadable at position ${at} (${reason}), and ${proof}: this was acknowledged; nothing was changed`,
+          );
         }
         return { end: at, frames };
       }
@@ -246,7 +269,11 @@ function readBatchOf(bytes: Uint8Array, at: number, file: string): ReturnType<ty
     return readBatch(bytes, at, crc32);
   } catch (error) {
     if (!(error instanceof DecodeError)) throw error;
-    throw new StreamError("corrupt-wal", `${file}: unreadable at position ${at} (${error.message}); nothing was changed`, { cause: error });
+    throw new StreamError(
+      "corrupt-wal",
+      `${file}: unreadable at position ${at} (${error.message}); nothing was changed`,
+      { cause: error },
+    );
   }
 }
 

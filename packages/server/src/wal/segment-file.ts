@@ -6,7 +6,14 @@ import fs from "node:fs/promises";
 import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import path from "node:path";
 import { crc32 } from "node:zlib";
-import { decodeSegmentHeader, encodeSegmentHeader, lsn, SEGMENT_HEADER_BYTES, StreamError, WAL_VERSION } from "@coldbrook/core";
+import {
+  decodeSegmentHeader,
+  encodeSegmentHeader,
+  lsn,
+  SEGMENT_HEADER_BYTES,
+  StreamError,
+  WAL_VERSION,
+} from "@coldbrook/core";
 import type { Lsn } from "@coldbrook/core";
 
 const NAME = /^(\d{16})\.wal$/;
@@ -44,7 +51,8 @@ export function createSegment(directory: string, base: Lsn, shard: string, reuse
   try {
     const header = encodeSegmentHeader({ base, shard }, crc32);
     if (reuse) ftruncateSync(fd, 0);
-    if (writeSync(fd, header, 0, header.length, 0) !== header.length) throw new Error("short write of a WAL segment header");
+    if (writeSync(fd, header, 0, header.length, 0) !== header.length)
+      throw new Error("short write of a WAL segment header");
     fdatasyncSync(fd);
     syncDirectoryNow(directory);
     return fd;
@@ -73,11 +81,18 @@ export async function listSegments(directory: string): Promise<SegmentListing[]>
 
 /** @throws StreamError corrupt-wal when the header is damaged or names another segment or shard. */
 export function checkSegmentHeader(bytes: Uint8Array, file: string, base: Lsn, shard: string): void {
-  const header = bytes.length < SEGMENT_HEADER_BYTES ? null : decodeSegmentHeader(bytes.subarray(0, SEGMENT_HEADER_BYTES), crc32);
-  if (header === null) throw new StreamError("corrupt-wal", `${file}: the segment header at position 0 fails its checksum`);
-  if (header.version !== WAL_VERSION) throw new StreamError("corrupt-wal", `${file}: WAL version ${header.version}, this program reads ${WAL_VERSION}`);
-  if (header.base !== base) throw new StreamError("corrupt-wal", `${file}: the header says base LSN ${header.base}, the name ${base}`);
+  const header =
+    bytes.length < SEGMENT_HEADER_BYTES ? null : decodeSegmentHeader(bytes.subarray(0, SEGMENT_HEADER_BYTES), crc32);
+  if (header === null)
+    throw new StreamError("corrupt-wal", `${file}: the segment header at position 0 fails its checksum`);
+  if (header.version !== WAL_VERSION)
+    throw new StreamError("corrupt-wal", `${file}: WAL version ${header.version}, this program reads ${WAL_VERSION}`);
+  if (header.base !== base)
+    throw new StreamError("corrupt-wal", `${file}: the header says base LSN ${header.base}, the name ${base}`);
   if (header.shard !== shard) {
-    throw new StreamError("corrupt-wal", `${file}: written by shard ${header.shard}, this data directory is of shard ${shard}`);
+    throw new StreamError(
+      "corrupt-wal",
+      `${file}: written by shard ${header.shard}, this data directory is of shard ${shard}`,
+    );
   }
 }

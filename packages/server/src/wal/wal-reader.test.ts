@@ -200,7 +200,9 @@ describe("a damaged byte of the WAL", () => {
       await expect(reader.read(extents, from, to)).rejects.toMatchObject({ code: "corrupt-wal" });
     }
     expect(Buffer.compare(await reader.read(extents, 0, 2 * BLOCK_BYTES), whole.subarray(0, 2 * BLOCK_BYTES))).toBe(0);
-    expect(Buffer.compare(await reader.read(extents, 3 * BLOCK_BYTES, whole.length), whole.subarray(3 * BLOCK_BYTES))).toBe(0);
+    expect(
+      Buffer.compare(await reader.read(extents, 3 * BLOCK_BYTES, whole.length), whole.subarray(3 * BLOCK_BYTES)),
+    ).toBe(0);
   });
 
   test("a file that ends early is a corrupt-wal fault", async () => {

@@ -41,7 +41,7 @@ export class WalReader implements HotReader {
     if (only !== undefined && only.extent.memory !== null) return fromMemory(only, only.extent.memory);
     const out = Buffer.allocUnsafeSlow(to - from);
     let filled = 0;
-    for (let i = 0; i < spans.length; ) {
+    for (let i = 0; i < spans.length;) {
       const first = spans[i]!;
       if (first.extent.memory !== null) {
         out.set(fromMemory(first, first.extent.memory), filled);
@@ -59,7 +59,8 @@ export class WalReader implements HotReader {
       filled += await this.#readGroup(spans.slice(i, group), out, filled);
       i = group;
     }
-    if (filled !== to - from) throw new StreamError("gone", `WAL extents hold ${filled} of ${to - from} bytes asked for`);
+    if (filled !== to - from)
+      throw new StreamError("gone", `WAL extents hold ${filled} of ${to - from} bytes asked for`);
     return out;
   }
 
@@ -117,7 +118,8 @@ function coalesce(spans: readonly Span[], first: number): number {
   for (; next < spans.length; next++) {
     const candidate = spans[next]!;
     if (candidate.extent.memory !== null || candidate.extent.segment !== spans[first]!.extent.segment) break;
-    if (candidate.extent.headerAt - end > COALESCE_GAP_BYTES || spanEnd(candidate) - start > COALESCED_READ_BYTES_MAX) break;
+    if (candidate.extent.headerAt - end > COALESCE_GAP_BYTES || spanEnd(candidate) - start > COALESCED_READ_BYTES_MAX)
+      break;
     end = spanEnd(candidate);
   }
   return next;

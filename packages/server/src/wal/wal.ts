@@ -256,7 +256,9 @@ function readInto(fd: number, buffer: Uint8Array, at: number, file: string): Pro
       fs.read(fd, buffer, done, buffer.length - done, at + done, (error, read) => {
         if (error !== null) return reject(error);
         if (read === 0) {
-          return reject(new StreamError("corrupt-wal", `${file}: ends at ${at + done}, ${buffer.length - done} bytes early`));
+          return reject(
+            new StreamError("corrupt-wal", `${file}: ends at ${at + done}, ${buffer.length - done} bytes early`),
+          );
         }
         if (done + read === buffer.length) return resolve();
         step(done + read);
