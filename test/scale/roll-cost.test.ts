@@ -99,7 +99,8 @@ describe.skipIf(s3 === null)("what the store is asked for", () => {
 
     beforeAll(async () => {
       owned = await rig();
-      await using server = await owned.start(["--segment-age-ms", "1000"]);
+      // Without a disk cache, so that it is empty for whoever has one later.
+      await using server = await owned.start(["--segment-age-ms", "1000", "--cache-bytes-max", "0"]);
       using client = new StreamClient(server.url);
       expectStatus(await client.create(path, { contentType }), "create", 201);
       const parts: Buffer[] = [];

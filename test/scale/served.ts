@@ -7,16 +7,23 @@ export interface Figures {
   readonly unrolledBytes: number;
   readonly segmentsToRoll: number;
   readonly unsaved: number;
+  readonly bodiesInFlightBytes: number;
 }
 
 /** @throws Error when the server does not say that it is well */
 export async function figuresOf(url: string): Promise<Figures> {
   const answer = await fetch(`${url}/health`);
   const facts = (await answer.json()) as Partial<Record<keyof Figures, number>> & { status?: string };
-  const { unrolledBytes, segmentsToRoll, unsaved } = facts;
-  if (facts.status !== "ok" || unrolledBytes === undefined || segmentsToRoll === undefined || unsaved === undefined)
+  const { status, unrolledBytes, segmentsToRoll, unsaved, bodiesInFlightBytes } = facts;
+  if (
+    status !== "ok" ||
+    unrolledBytes === undefined ||
+    segmentsToRoll === undefined ||
+    unsaved === undefined ||
+    bodiesInFlightBytes === undefined
+  )
     throw new Error(`/health says ${JSON.stringify(facts)}`);
-  return { unrolledBytes, segmentsToRoll, unsaved };
+  return { unrolledBytes, segmentsToRoll, unsaved, bodiesInFlightBytes };
 }
 
 /** Waits until no byte lies in the WAL alone. */

@@ -6,7 +6,8 @@ import { describe, expect, test } from "vitest";
 import { startServer, type ServerProcess } from "../process/coldbrook.ts";
 import { expectStatus, nextOffset, StreamClient } from "../process/http.ts";
 import { DataDirectory } from "../faults/data-directory.ts";
-import { patternBytes, residentBytes, untilAllRolled } from "./served.ts";
+import { until } from "../process/until.ts";
+import { figuresOf, patternBytes, residentBytes, untilAllRolled } from "./served.ts";
 
 const full = process.env["SCALE_FULL"] === "1";
 const MIB = 1024 * 1024;
@@ -66,6 +67,10 @@ describe.runIf(process.platform === "linux")(`${READERS} readers that never read
       } finally {
         for (const socket of sockets) socket.destroy();
       }
+      // Also what was held for requests whose turn on their connection never came.
+      await until("all that those readers held to be given back", 30_000, async () =>
+        (await figuresOf(served.url)).bodiesInFlightBytes === 0 ? true : undefined,
+      );
     },
   );
 });

@@ -7,12 +7,21 @@ const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
 /** What the README promises: name, flag, variable, default, least, most. */
-const PROMISED: readonly (readonly [keyof Settings, string, string, number | string, number?, number?])[] = [
-  ["port", "port", "PORT", 4437, 0, 65_535],
+const TEXTS: readonly (readonly [name: keyof Settings, flag: string, variable: string, fallback: string])[] = [
   ["host", "host", "HOST", "127.0.0.1"],
   ["dataDir", "data-dir", "STREAMS_DIR", path.resolve("streams-data")],
   ["store", "store", "COLDBROOK_STORE", `file:${path.resolve("streams-data/objects")}`],
   ["streamRoot", "stream-root", "COLDBROOK_STREAM_ROOT", "/v1/stream"],
+];
+const NUMBERS: readonly (readonly [
+  name: keyof Settings,
+  flag: string,
+  variable: string,
+  fallback: number,
+  min: number,
+  max: number,
+])[] = [
+  ["port", "port", "PORT", 4437, 0, 65_535],
   ["segmentBytes", "segment-bytes", "COLDBROOK_SEGMENT_BYTES", 64 * MIB, KIB, GIB],
   ["segmentAgeMs", "segment-age-ms", "COLDBROOK_SEGMENT_AGE_MS", 60_000, 10, 86_400_000],
   ["walBytesMax", "wal-bytes-max", "COLDBROOK_WAL_BYTES_MAX", 4 * GIB, 64 * KIB, 1024 * GIB],
@@ -23,7 +32,7 @@ const PROMISED: readonly (readonly [keyof Settings, string, string, number | str
   ["sseMs", "sse-ms", "COLDBROOK_SSE_MS", 60_000, 100, 3_600_000],
   ["objectGraceMs", "object-grace-ms", "COLDBROOK_OBJECT_GRACE_MS", 300_000, 0, 604_800_000],
 ];
-const NUMBERS = PROMISED.filter(([, , , fallback]) => typeof fallback === "number");
+const PROMISED = [...TEXTS, ...NUMBERS];
 
 function refusal(args: readonly string[], environment: Record<string, string> = {}): string {
   try {
@@ -41,13 +50,14 @@ describe("settings", () => {
     expect(Object.keys(readSettings([], {})).sort()).toEqual(PROMISED.map(([name]) => name).sort());
   });
 
-  test.each(PROMISED)("%s has its default when neither --%s nor %s is given", (name, _flag, variable, fallback) => {
+  const defaults = PROMISED.map(([name, flag, variable, fallback]) => [name, flag, variable, fallback] as const);
+  test.each(defaults)("%s has its default when neither --%s nor %s is given", (name, _flag, variable, fallback) => {
     expect(readSettings([], {})[name]).toBe(fallback);
     expect(readSettings([], { [variable]: "" })[name]).toBe(fallback);
   });
 
   test.each(NUMBERS)("%s comes from --%s, then from %s", (name, flag, variable, _f, _min, max) => {
-    const [given, other] = [String(max! - 7), String(max! - 8)];
+    const [given, other] = [String(max - 7), String(max - 8)];
     expect(readSettings([], { [variable]: given })[name]).toBe(Number(given));
     expect(readSettings([`--${flag}`, other], { [variable]: given })[name]).toBe(Number(other));
     expect(readSettings([`--${flag}=${other}`], {})[name]).toBe(Number(other));
@@ -58,9 +68,9 @@ describe("settings", () => {
     (name, flag, variable, _f, min, max) => {
       expect(readSettings([`--${flag}`, String(min)], {})[name]).toBe(min);
       expect(readSettings([`--${flag}`, String(max)], {})[name]).toBe(max);
-      expect(refusal([`--${flag}`, String(max! + 1)])).toMatch(new RegExp(`^--${flag} must be ${min} to ${max}, not`));
-      expect(refusal([], { [variable]: String(max! + 1) })).toMatch(new RegExp(`^${variable} must be`));
-      if (min! > 0) expect(refusal([`--${flag}=${min! - 1}`])).toMatch(new RegExp(`^--${flag} must be`));
+      expect(refusal([`--${flag}`, String(max + 1)])).toMatch(new RegExp(`^--${flag} must be ${min} to ${max}, not`));
+      expect(refusal([], { [variable]: String(max + 1) })).toMatch(new RegExp(`^${variable} must be`));
+      if (min > 0) expect(refusal([`--${flag}=${min - 1}`])).toMatch(new RegExp(`^--${flag} must be`));
     },
   );
 

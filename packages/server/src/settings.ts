@@ -179,7 +179,7 @@ export function readSettings(
   const dataDir = path.resolve(text(SETTINGS.dataDir).value);
   const settings: Settings = {
     port: count(SETTINGS.port),
-    host: text(SETTINGS.host).value,
+    host: parseHost(text(SETTINGS.host)),
     dataDir,
     store: text(SETTINGS.store).value || `file:${path.join(dataDir, "objects")}`,
     streamRoot: parseRoot(text(SETTINGS.streamRoot)),
@@ -229,6 +229,13 @@ function parseBytes(name: string, value: string): number {
 function within(row: SettingRow, name: string, value: number): number {
   const { min = 0, max = Number.MAX_SAFE_INTEGER } = row;
   if (value < min || value > max) throw new SettingError(`${name} must be ${min} to ${max}, not ${value}`);
+  return value;
+}
+
+/** An empty host would listen on every address. */
+function parseHost({ value, name }: { value: string; name: string }): string {
+  if (!/^[0-9A-Za-z.:-]+$/.test(value))
+    throw new SettingError(`${name} must be an address or a host name, not "${value}"`);
   return value;
 }
 

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { crc32 } from "node:zlib";
-import { isJson, lsn, type CreateRequest, type SealedSegment, type StreamState } from "@coldbrook/core";
+import { lsn, type CreateRequest, type SealedSegment, type StreamState } from "@coldbrook/core";
 import { MemoryObjectStore, Roller } from "@coldbrook/tiering";
 import type { Catalog } from "../src/catalog/catalog.ts";
 import { openCatalog } from "../src/catalog/open-catalog.ts";
@@ -211,9 +211,4 @@ export class Shard {
   readonly #fail = (error: Error): void => {
     this.fatal.push(error);
   };
-}
-
-/** A body is stored as it is, or as JSON messages each followed by a comma. */
-export function stored(text: string, contentType = "text/plain"): string {
-  return isJson(contentType) ? `${text},` : text;
 }

@@ -150,15 +150,17 @@ class Checker {
       if (state === undefined) continue;
       states.set(state.identity.id, state);
       this.counts.streams += 1;
-      if (!state.deleted && this.#guard(() => catalog.streams.find(state.identity.path)) === undefined) {
-        const latest = replayed.get(state.identity.id)?.pending;
-        if (latest === undefined || !latest.deleted)
-          this.#found(`stream ${id} "${state.identity.path}" has no name in the catalog`);
-      }
+      const named = state.deleted ? id : this.#guard(() => catalog.streams.find(state.identity.path));
+      if (named === id || replayed.get(state.identity.id)?.pending.deleted === true) continue;
+      const leads = named === undefined ? "has no name in the catalog" : `has a name that leads to stream ${named}`;
+      this.#found(`stream ${id} "${state.identity.path}" ${leads}`);
     }
     for (const name of catalog.streams.paths()) {
       const id = this.#guard(() => catalog.streams.find(name));
-      if (id !== undefined && !states.has(id)) this.#found(`path "${name}" names stream ${id}, which is not there`);
+      if (id === undefined) continue;
+      const known = states.get(id)?.identity.path;
+      if (known === undefined) this.#found(`path "${name}" names stream ${id}, which is not there`);
+      else if (known !== name) this.#found(`path "${name}" names stream ${id}, which is "${known}"`);
     }
     for (const { stream, id } of catalog.producers.all()) {
       this.#guard(() => catalog.producers.load(stream, id));

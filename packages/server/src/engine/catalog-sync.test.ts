@@ -1,7 +1,10 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { Shard } from "../../test-support/shard.ts";
 
-afterEach(() => vi.useRealTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
 
 function producerOf(id: string, seq = 0): { producer: { id: string; epoch: number; seq: number } } {
   return { producer: { id, epoch: 0, seq } };
@@ -114,6 +117,24 @@ describe("a stream with more producers than it keeps in memory", () => {
     await saving;
     expect(outcomes).toEqual(outcomes.map(() => "duplicate"));
     expect(shard.engine.find("a")!.state.tail).toBe(many.length);
+  });
+
+  test("keeps those that appended while the others were being saved", async () => {
+    await using shard = await Shard.create();
+    await shard.create("a");
+    await Promise.all(many.map((id) => shard.append("a", "x", producerOf(id))));
+    const batch = shard.catalog.batch.bind(shard.catalog);
+    let late = 0;
+    vi.spyOn(shard.catalog, "batch").mockImplementation(async (change) => {
+      await batch(change);
+      await shard.append("a", "x", producerOf(`late ${late}`));
+      late += 1;
+    });
+    await shard.engine.sync.save();
+    expect(late).toBeGreaterThan(0);
+    for (let i = 0; i < late; i++) {
+      expect(await shard.append("a", "x", producerOf(`late ${i}`))).toMatchObject({ outcome: { kind: "duplicate" } });
+    }
   });
 
   test("lets them go when they are saved, and finds each in the catalog", async () => {

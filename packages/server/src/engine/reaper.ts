@@ -55,6 +55,8 @@ export class Reaper {
     const now = this.#ports.clock();
     await this.#expire(now);
     await this.#ports.work.add(() => this.#giveBack());
+    // An object may go only when the disk has it that nothing refers to it.
+    await this.#ports.catalog.flushed();
     await this.#ports.collector.sweep(now);
   }
 
