@@ -19,6 +19,8 @@ export const SEGMENT_OBJECT_BYTES_MIN: number = 4 * 1024 * 1024;
 export const OBJECT_BYTES_TARGET: number = 64 * 1024 * 1024;
 export const UPLOAD_CONCURRENCY = 4;
 export const CONNECTIONS_MAX = 16_384;
+/** Requests that one connection may send ahead of their responses; past it, it is cut. */
+export const PIPELINED_REQUESTS_MAX = 256;
 export const WAITERS_PER_STREAM_MAX = 10_000;
 export const WAITERS_MAX = 50_000;
 /** Streams whose state stays in memory though nothing pins it. */
@@ -35,4 +37,4 @@ export const BODIES_IN_FLIGHT_BYTES_MAX: number = 32 * 1024 * 1024;
 export const REQUEST_BODIES_BYTES_MAX: number = 512 * 1024 * 1024;
 export const STALLED_READER_MS = 60_000;
 /** Hot extents that the WAL may hold before appends are refused as if its bytes were used up. */
-export const HOT_EXTENTS_MAX = 8_000_000;
+export const HOT_EXTENTS_MAX = 4_000_000;

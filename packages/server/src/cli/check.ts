@@ -6,7 +6,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { crc32 } from "node:zlib";
 import { lsn, ObjectStoreError, StreamError } from "@coldbrook/core";
-import type { ColdExtent, Generation, Lsn, ObjectStore, StreamState } from "@coldbrook/core";
+import type { ColdExtent, Generation, Lsn, ObjectStore, RollRecord, StreamState } from "@coldbrook/core";
 import { openObjectStore, readRolls, verifyCache, verifyObject } from "@coldbrook/tiering";
 import { Catalog, CATALOG_VERSION } from "../catalog/catalog.ts";
 import { fileDamage } from "../catalog/open-catalog.ts";
@@ -41,6 +41,8 @@ class Checker {
   readonly #store: ObjectStore;
   readonly #print: (line: string) => void;
   readonly #extentsOfObject = new Map<string, number>();
+  /** Objects that hold bytes of a stream that is not deleted. */
+  readonly #needed = new Set<string>();
 
   constructor(dataDir: DataDir, store: ObjectStore, print: (line: string) => void) {
     this.#dataDir = dataDir;
@@ -54,11 +56,13 @@ class Checker {
     for (const problem of cache.problems) this.#found(problem);
     const catalog = this.#openCatalog();
     const rolledLsn = await this.#rolls(catalog);
-    if (catalog === null) return;
-    const streams = await this.#wal(catalog, rolledLsn);
-    this.#catalog(catalog, streams);
-    this.#objects(catalog);
-    await catalog.close();
+    if (catalog !== null) {
+      const streams = await this.#wal(catalog, rolledLsn);
+      this.#catalog(catalog, streams);
+      this.#objects(catalog);
+    }
+    await this.#contents(catalog !== null);
+    await catalog?.close();
   }
 
   #found(what: string): void {
@@ -96,31 +100,39 @@ class Checker {
     return catalog;
   }
 
-  /** Walks the chain of roll records and verifies every object that still has a purpose. */
+  /** Walks the chain of roll records; returns how far the catalog says they go. */
   async #rolls(catalog: Catalog | null): Promise<Lsn> {
     let end = 0;
-    try {
-      for await (const record of readRolls(this.#store, crc32)) {
-        this.counts.rolls += 1;
-        end = record.end;
-        if (record.writerId !== this.#dataDir.shard)
-          this.#found(`roll ${record.base} was written by shard ${record.writerId}`);
-        for (const { key } of record.objects) {
-          const count = catalog === null ? null : this.#guard(() => catalog.objects.load(key));
-          // An object whose last stream is gone may be gone as well.
-          if (count === undefined || (count !== null && count.liveExtents === 0)) continue;
-          this.counts.objects += 1;
-          for (const problem of await verifyObject(this.#store, crc32, key, record)) this.#found(problem);
-        }
-      }
-    } catch (error) {
-      if (!(error instanceof StreamError || error instanceof ObjectStoreError)) throw error;
-      this.#found(error.message);
-    }
+    await this.#eachRoll((record) => {
+      this.counts.rolls += 1;
+      end = record.end;
+      if (record.writerId === this.#dataDir.shard) return;
+      this.#found(`roll ${record.base} was written by shard ${record.writerId}`);
+    });
     const rolled = catalog === null ? end : (this.#guard(() => catalog.meta("rolledLsn")) ?? 0);
     // A roll may be recorded and not yet published; the other way round, the catalog refers to what is not there.
     if (rolled > end) this.#found(`the catalog says LSN ${rolled} is rolled, the bucket's records end at ${end}`);
     return lsn(rolled);
+  }
+
+  /** Verifies every object. One that holds nothing of a live stream may be gone, if the catalog can tell. */
+  async #contents(knowsLiving: boolean): Promise<void> {
+    await this.#eachRoll(async (record) => {
+      for (const { key } of record.objects) {
+        if (knowsLiving && !this.#needed.has(key) && (await this.#store.size(key)) === undefined) continue;
+        this.counts.objects += 1;
+        for (const problem of await verifyObject(this.#store, crc32, key, record)) this.#found(problem);
+      }
+    });
+  }
+
+  async #eachRoll(visit: (record: RollRecord) => void | Promise<void>): Promise<void> {
+    try {
+      for await (const record of readRolls(this.#store, crc32)) await visit(record);
+    } catch (error) {
+      if (!(error instanceof StreamError || error instanceof ObjectStoreError)) throw error;
+      this.#found(error.message);
+    }
   }
 
   async #wal(catalog: Catalog, rolledLsn: Lsn): Promise<Map<Generation, Stream>> {
@@ -166,19 +178,25 @@ class Checker {
       this.#guard(() => catalog.producers.load(stream, id));
       if (!states.has(stream)) this.#found(`producer "${id}" belongs to stream ${stream}, which is not there`);
     }
-    const coldEnds = this.#extents(catalog, states);
+    const isLive = (id: Generation): boolean => (replayed.get(id)?.pending ?? states.get(id))?.deleted === false;
+    const coldEnds = this.#extents(catalog, states, isLive);
     for (const [id, state] of states)
       this.#coverage(id, replayed.get(id)?.pending ?? state, replayed.get(id), coldEnds.get(id) ?? 0);
   }
 
   /** Returns where each stream's cold bytes end; a gap between them is a finding. */
-  #extents(catalog: Catalog, states: Map<Generation, StreamState>): Map<Generation, number> {
+  #extents(
+    catalog: Catalog,
+    states: Map<Generation, StreamState>,
+    isLive: (id: Generation) => boolean,
+  ): Map<Generation, number> {
     const ends = new Map<Generation, number>();
     for (const { stream, start } of catalog.extents.keys()) {
       this.counts.extents += 1;
       const extent: ColdExtent | undefined = this.#guard(() => catalog.extents.load(stream, start));
       if (extent === undefined) continue;
       this.#extentsOfObject.set(extent.object, (this.#extentsOfObject.get(extent.object) ?? 0) + 1);
+      if (isLive(stream)) this.#needed.add(extent.object);
       const state = states.get(stream);
       if (state === undefined) this.#found(`extent ${start} belongs to stream ${stream}, which is not there`);
       const before = ends.get(stream) ?? 0;

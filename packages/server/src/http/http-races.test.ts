@@ -87,7 +87,10 @@ class Served implements AsyncDisposable {
   }
 
   async untilHealth(holds: (facts: Record<string, number>) => boolean): Promise<void> {
-    while (!holds(await this.health())) await new Promise((resolve) => setImmediate(resolve));
+    while (!holds(await this.health())) {
+      if (this.fatal.length > 0) throw this.fatal[0]!;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   async connect(): Promise<Connection> {
