@@ -1,93 +1,156 @@
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { temporaryDirectory, until } from "../test-support/shard.ts";
+import { describe, expect, test, vi } from "vitest";
+import { temporaryDirectory } from "../test-support/shard.ts";
 import { openDataDir } from "./data-dir.ts";
 
-/** What the world does while a starter watches a lock. */
-const whileWatching = vi.hoisted(() => ({ run: (): void => undefined, count: 0 }));
-
-vi.mock("node:timers/promises", async (load) => ({
-  ...(await load<typeof import("node:timers/promises")>()),
-  setTimeout: (): Promise<void> => {
-    whileWatching.count += 1;
-    whileWatching.run();
-    return Promise.resolve();
-  },
+/** What happens while a starter watches a lock: no test waits for that long. */
+let whileWatching: () => void = () => undefined;
+vi.mock("node:timers/promises", async (original) => ({
+  ...(await original()),
+  setTimeout: async (): Promise<void> => whileWatching(),
 }));
 
-beforeEach(() => {
-  whileWatching.run = () => undefined;
-  whileWatching.count = 0;
-});
-afterEach(() => vi.useRealTimers());
-
-/** A lock as a process of another pid namespace leaves it; its pid means something else here. */
-function lockOfElsewhere(root: string, pid: number): string {
-  const file = path.join(root, "lock");
-  fs.mkdirSync(root, { recursive: true });
-  fs.writeFileSync(file, JSON.stringify({ pid, startedAt: "1", realm: "another-boot pid:[1]" }));
-  const longAgo = new Date(1_000_000);
-  fs.utimesSync(file, longAgo, longAgo);
-  return file;
+async function messageOf(opening: Promise<{ release: () => void }>): Promise<string> {
+  return opening.then(
+    ({ release }) => {
+      release();
+      return "opened";
+    },
+    (error: Error) => error.message,
+  );
 }
 
-test.each([
-  ["is a live one here", process.pid],
-  ["is nobody's here", 2 ** 22 + 1],
-])("a lock from another pid namespace that is touched is held, though its pid %s", async (_, pid) => {
-  await using directory = await temporaryDirectory();
-  const file = lockOfElsewhere(directory.path, pid);
-  const before = fs.readFileSync(file);
-  whileWatching.run = () => fs.utimesSync(file, new Date(2_000_000), new Date(2_000_000));
-  await expect(openDataDir(directory.path)).rejects.toThrow(`is in use by process ${pid}`);
-  expect(fs.readFileSync(file)).toEqual(before);
-  expect(fs.readdirSync(directory.path).sort()).toEqual(["lock", "wal"]);
+/** The lock that this process writes, to be changed. */
+async function lockOf(root: string): Promise<{ pid: number; startedAt: string | null }> {
+  const { release } = await openDataDir(root);
+  const lock = JSON.parse(fs.readFileSync(path.join(root, "lock"), "utf8")) as {
+    pid: number;
+    startedAt: string | null;
+  };
+  release();
+  return lock;
+}
+
+function leave(root: string, lock: unknown): void {
+  fs.writeFileSync(path.join(root, "lock"), typeof lock === "string" ? lock : JSON.stringify(lock));
+}
+
+const onLinux = fs.existsSync("/proc/self/stat");
+
+describe("the lock of a data directory", () => {
+  test("keeps a second one out and names the process, the file and what to do", async () => {
+    await using root = await temporaryDirectory();
+    const first = await openDataDir(root.path);
+    const message = await messageOf(openDataDir(root.path));
+    expect(message).toContain(`in use by process ${process.pid} `);
+    expect(message).toContain(path.join(root.path, "lock"));
+    expect(message).toContain("--data-dir");
+    first.release();
+    expect(await messageOf(openDataDir(root.path))).toBe("opened");
+    expect(fs.readdirSync(root.path).sort()).toEqual(["shard.json", "wal"]);
+  });
+
+  test("of two openings at once lets one through", async () => {
+    await using root = await temporaryDirectory();
+    const opened = await Promise.allSettled(Array.from({ length: 5 }, () => openDataDir(root.path)));
+    expect(opened.filter(({ status }) => status === "fulfilled").length).toBe(1);
+    for (const result of opened) if (result.status === "fulfilled") result.value.release();
+  });
+
+  test("of a process that has ended is taken over", async () => {
+    await using root = await temporaryDirectory();
+    const lock = await lockOf(root.path);
+    leave(root.path, { ...lock, pid: spawnSync(process.execPath, ["--version"]).pid, startedAt: "1" });
+    expect(await messageOf(openDataDir(root.path))).toBe("opened");
+  });
+
+  test("of a process that lives is not taken over", async () => {
+    await using root = await temporaryDirectory();
+    const lock = await lockOf(root.path);
+    const child = spawn("sleep", ["60"]);
+    await once(child, "spawn");
+    leave(root.path, { ...lock, pid: child.pid, startedAt: null });
+    expect(await messageOf(openDataDir(root.path))).toContain(`in use by process ${child.pid} `);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    expect(await messageOf(openDataDir(root.path))).toBe("opened");
+  });
+
+  test.skipIf(!onLinux)("whose pid another process has by now is taken over", async () => {
+    await using root = await temporaryDirectory();
+    const lock = await lockOf(root.path);
+    expect(lock.startedAt).toMatch(/^\d+$/);
+    leave(root.path, lock);
+    expect(await messageOf(openDataDir(root.path))).toContain(`process ${process.pid}`);
+    leave(root.path, { ...lock, startedAt: `${Number(lock.startedAt) - 1}` });
+    expect(await messageOf(openDataDir(root.path))).toBe("opened");
+  });
+
+  test.each(["", "{", "null", '{"pid":"1"}', "[]"])(
+    "that was cut short by a crash (%j) is taken over",
+    async (text) => {
+      await using root = await temporaryDirectory();
+      leave(root.path, text);
+      expect(await messageOf(openDataDir(root.path))).toBe("opened");
+    },
+  );
+
+  test.skipIf(!onLinux)("from another container is taken over unless it is touched meanwhile", async () => {
+    await using root = await temporaryDirectory();
+    const lock = await lockOf(root.path);
+    const foreign = { ...lock, pid: 1, realm: "another-boot pid:[1]" };
+    leave(root.path, foreign);
+    whileWatching = (): void => fs.utimesSync(path.join(root.path, "lock"), 1, 1);
+    expect(await messageOf(openDataDir(root.path))).toContain("in use by process 1 ");
+    whileWatching = (): void => undefined;
+    expect(await messageOf(openDataDir(root.path))).toBe("opened");
+  });
 });
 
-test.each([
-  ["is a live one here", process.pid],
-  ["is nobody's here", 2 ** 22 + 1],
-])("a lock from another pid namespace that nobody touches is taken over, though its pid %s", async (_, pid) => {
-  await using directory = await temporaryDirectory();
-  const file = lockOfElsewhere(directory.path, pid);
-  const { release } = await openDataDir(directory.path);
-  expect(JSON.parse(fs.readFileSync(file, "utf8"))).toMatchObject({ pid: process.pid });
-  expect(whileWatching.count).toBe(1);
-  release();
-  expect(fs.existsSync(file)).toBe(false);
-});
+describe("the identity of a data directory", () => {
+  test("is made once and kept", async () => {
+    await using root = await temporaryDirectory();
+    const first = await openDataDir(root.path);
+    first.release();
+    const second = await openDataDir(root.path);
+    second.release();
+    expect(first.shard).toMatch(/^[0-9a-f]{16}$/);
+    expect([first.isNew, second.isNew, second.shard]).toEqual([true, false, first.shard]);
+  });
 
-test("a lock from another pid namespace that its holder gives up meanwhile is taken", async () => {
-  await using directory = await temporaryDirectory();
-  const file = lockOfElsewhere(directory.path, 7);
-  whileWatching.run = () => fs.rmSync(file);
-  const { release } = await openDataDir(directory.path);
-  expect(JSON.parse(fs.readFileSync(file, "utf8"))).toMatchObject({ pid: process.pid });
-  release();
-});
+  test("that is damaged stops the start, frees the lock, and is left as it is", async () => {
+    await using root = await temporaryDirectory();
+    const file = path.join(root.path, "shard.json");
+    const good = await openDataDir(root.path).then(({ release }) => {
+      release();
+      return fs.readFileSync(file, "utf8");
+    });
+    const bad = [
+      good.slice(0, -1),
+      "",
+      good.replace("1,", "2,"),
+      good.toUpperCase(),
+      `${good}\n`,
+      good.replace(/"[0-9a-f]{16}"/, '"0"'),
+    ];
+    for (const text of bad) {
+      fs.writeFileSync(file, text);
+      expect(await messageOf(openDataDir(root.path))).toContain(`${file} is damaged`);
+      expect(fs.readFileSync(file, "utf8")).toBe(text);
+      expect(fs.existsSync(path.join(root.path, "lock"))).toBe(false);
+    }
+    fs.writeFileSync(file, good);
+    expect(await messageOf(openDataDir(root.path))).toBe("opened");
+  });
 
-test("a live process of our own namespace holds its lock without being watched", async () => {
-  await using directory = await temporaryDirectory();
-  const { release } = await openDataDir(directory.path);
-  await expect(openDataDir(directory.path)).rejects.toThrow(`is in use by process ${process.pid}`);
-  expect(whileWatching.count).toBe(0);
-  release();
-  (await openDataDir(directory.path)).release();
-});
-
-test("a holder touches its lock until it releases it", async () => {
-  await using directory = await temporaryDirectory();
-  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
-  const { release } = await openDataDir(directory.path);
-  const file = path.join(directory.path, "lock");
-  const longAgo = new Date(1_000_000);
-  const touched = (): boolean => fs.statSync(file).mtimeMs > longAgo.getTime();
-  for (let beat = 0; beat < 2; beat++) {
-    fs.utimesSync(file, longAgo, longAgo);
-    vi.advanceTimersByTime(2_000);
-    await until(touched);
-  }
-  release();
-  expect(vi.getTimerCount()).toBe(0);
+  test("that is missing beside WAL segments is not made anew", async () => {
+    await using root = await temporaryDirectory();
+    fs.mkdirSync(path.join(root.path, "wal"));
+    fs.writeFileSync(path.join(root.path, "wal", "0000000000000000.wal"), "");
+    expect(await messageOf(openDataDir(root.path))).toContain("shard.json is missing");
+    expect(fs.readdirSync(root.path)).toEqual(["wal"]);
+  });
 });
