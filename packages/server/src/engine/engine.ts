@@ -22,8 +22,6 @@ import { StreamTable } from "./stream-table.ts";
 import { WritePath } from "./write-path.ts";
 import type { AppendInput, AppendResult, CreateResult } from "./write-path.ts";
 
-export type { AppendInput, AppendResult, CreateResult } from "./write-path.ts";
-
 export interface EnginePorts {
   readonly catalog: Catalog;
   readonly openWal: (settle: (frames: readonly CommittedFrame[]) => void) => Wal;

@@ -11,7 +11,8 @@ import {
   RESPONSE_HEADER,
 } from "@coldbrook/core";
 import type { AppendOutcome, ProducerTuple, StreamState } from "@coldbrook/core";
-import type { AppendInput, Engine } from "../engine/engine.ts";
+import type { Engine } from "../engine/engine.ts";
+import type { AppendInput } from "../engine/write-path.ts";
 import type { BodyReceiver } from "./body.ts";
 import type { Exchange } from "./exchange.ts";
 import { badRequest, notFound } from "./problem.ts";
