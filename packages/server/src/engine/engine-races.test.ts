@@ -10,7 +10,7 @@ import { ask, microtasks, Shard, temporaryDirectory, until } from "../../test-su
 import { openCatalog } from "../catalog/open-catalog.ts";
 import { rebuildCatalog } from "../catalog/rebuild.ts";
 import { CatalogWork } from "./catalog-work.ts";
-import type { AppendResult, CreateResult } from "./engine.ts";
+import type { AppendResult, CreateResult } from "./write-path.ts";
 import { Reaper } from "./reaper.ts";
 
 const NOTHING = new Uint8Array(0);

@@ -1,7 +1,7 @@
 import type { AppendOutcome, ProducerTuple } from "@coldbrook/core";
 import { describe, expect, test } from "vitest";
 import { ask, microtasks, Shard, until } from "../../test-support/shard.ts";
-import type { AppendInput, AppendResult } from "./engine.ts";
+import type { AppendInput, AppendResult } from "./write-path.ts";
 
 const NOTHING = new Uint8Array(0);
 
