@@ -35,6 +35,7 @@ export const CACHE_FILES_MAX = 16_384;
 export const BODIES_IN_FLIGHT_BYTES_MAX: number = 32 * 1024 * 1024;
 /** Request bodies being received or waiting for their commit. */
 export const REQUEST_BODIES_BYTES_MAX: number = 512 * 1024 * 1024;
-export const STALLED_READER_MS = 60_000;
+/** A reader that takes nothing for this long is dropped, at the latest after twice the time. */
+export const STALLED_READER_MS = 30_000;
 /** Hot extents that the WAL may hold before appends are refused as if its bytes were used up. */
 export const HOT_EXTENTS_MAX = 4_000_000;
