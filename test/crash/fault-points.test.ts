@@ -82,7 +82,9 @@ for (const [name, hits] of FAULT_POINTS) {
       await dieAt("directory", name, hits);
     },
   );
-  test.skipIf(s3 === null || !name.startsWith("roll."))(
+  // Which store it is makes no difference to the other steps.
+  if (!name.startsWith("roll.")) continue;
+  test.skipIf(s3 === null)(
     `a crash at ${name} loses, tears, doubles and undoes nothing, on S3`,
     { timeout: 240_000 },
     async () => {

@@ -18,6 +18,7 @@ const INLINE_WRITE_BYTES_MAX = 256 * 1024;
  * quick, the sync runs on the calling thread as well.
  */
 const INLINE_SYNC_MS_MAX = 1;
+const INLINE_SYNC_BYTES_MAX = 16 * 1024;
 
 /** A frame's place, once its batch is durable. */
 export interface CommittedFrame {
@@ -123,7 +124,7 @@ export class GroupCommit {
       write(target, encoded.buffers, encoded.bytes, (writeError) => {
         if (writeError !== null) return this.#fail("write", writeError);
         this.#ports.fault("commit.sync");
-        this.#sync(target.fd, batch.frames.length, (syncError) => {
+        this.#sync(target.fd, batch.frames.length, encoded.bytes, (syncError) => {
           if (syncError !== null) return this.#fail("sync", syncError);
           this.#settle(batch, committed, encoded.bytes);
         });
@@ -133,9 +134,10 @@ export class GroupCommit {
     }
   }
 
-  #sync(fd: number, frames: number, done: (error: Error | null) => void): void {
+  #sync(fd: number, frames: number, bytes: number, done: (error: Error | null) => void): void {
     const since = performance.now();
-    const inline = frames === 1 && this.#lastFrames === 1 && this.#lastSyncMs < INLINE_SYNC_MS_MAX;
+    const isLone = frames === 1 && this.#lastFrames === 1;
+    const inline = isLone && bytes <= INLINE_SYNC_BYTES_MAX && this.#lastSyncMs < INLINE_SYNC_MS_MAX;
     this.#lastFrames = frames;
     const ended = (error: Error | null): void => {
       this.#lastSyncMs = performance.now() - since;
