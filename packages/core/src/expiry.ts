@@ -8,6 +8,7 @@ const RFC_3339 =
   /^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))$/;
 const TOUCH_SLACK_MS_MAX = 1000;
 const MS_PER_SECOND = 1000;
+const LAST_MS: number = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 const MS_PER_MINUTE = 60_000;
 
 /** Stream-TTL in seconds: 0 (expires at once) to TTL_SECONDS_MAX, without sign, point, exponent or leading zero. */
@@ -39,7 +40,9 @@ export function parseExpiresAt(text: string): number | HeaderError {
   if (year < 100) return 0;
   const ms = Number((match[7] ?? "").slice(0, 3).padEnd(3, "0"));
   const zone = (zoneHour * 60 + zoneMinute) * MS_PER_MINUTE * (match[8] === "-" ? -1 : 1);
-  return Math.max(0, Date.UTC(year, month - 1, day, hour, minute, second, ms) - zone);
+  const at = Date.UTC(year, month - 1, day, hour, minute, second, ms) - zone;
+  // RFC 3339 has four digits for a year, and the time is printed in UTC.
+  return at > LAST_MS ? malformed : Math.max(0, at);
 }
 
 /** When the stream expires, in milliseconds since 1970; Infinity for never. */

@@ -106,14 +106,16 @@ export class Engine {
     const stream = this.#table.lookUp(path);
     const state = stream?.durable;
     if (stream === undefined || state === undefined || state === null || state.deleted) return undefined;
-    if (isExpired(stream.exact(state), this.#ports.clock())) return undefined;
+    const now = this.#ports.clock();
+    if (isExpired(stream.exact(state, now), now)) return undefined;
     return { stream, state };
   }
 
   /** Time until the stream may expire, or null when it never does. */
   expiresInMs(stream: Stream, state: StreamState): number | null {
-    const at = expiresAtMs(stream.exact(state));
-    return Number.isFinite(at) ? Math.max(0, at - this.#ports.clock()) : null;
+    const now = this.#ports.clock();
+    const at = expiresAtMs(stream.exact(state, now));
+    return Number.isFinite(at) ? Math.max(0, at - now) : null;
   }
 
   /** Where the bytes of [from, to) lie, at this instant. */
@@ -156,6 +158,8 @@ export class Engine {
     return () => {
       if (!stream.waiters.delete(waiter)) return;
       this.#waiters -= 1;
+      // It was in use until now.
+      this.touch(stream);
       this.#table.unpin(stream);
     };
   }

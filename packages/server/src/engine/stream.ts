@@ -48,9 +48,10 @@ export class Stream {
     this.readAtMs = pending.touchedAtMs + (origin !== "new" && Number.isFinite(slackMs) ? slackMs : 0);
   }
 
-  /** The state with the exact time of the last touch: what expiry is judged by. */
-  exact(state: StreamState): StreamState {
-    return this.readAtMs > state.touchedAtMs ? { ...state, touchedAtMs: this.readAtMs } : state;
+  /** The state with the exact time of the last use, which expiry is judged by: a stream that is watched is in use now. */
+  exact(state: StreamState, nowMs: number): StreamState {
+    const usedAtMs = this.waiters.size > 0 ? nowMs : this.readAtMs;
+    return usedAtMs > state.touchedAtMs ? { ...state, touchedAtMs: usedAtMs } : state;
   }
 
   /** Extents that overlap [from, to), for one read. */

@@ -130,7 +130,7 @@ export class WritePath {
       expiresAtMs: request.expiresAtMs,
     };
     return this.#decide<CreateResult>(path, (stream, now) => {
-      const decision = decideCreate(stream?.exact(stream.pending), request, now);
+      const decision = decideCreate(stream?.exact(stream.pending, now), request, now);
       if (decision.kind === "conflict") return { batch: stream?.lastBatch ?? null, answer: () => ({ ...decision }) };
       if (decision.kind === "exists") {
         return { batch: stream!.lastBatch, answer: () => ({ kind: "exists", state: stream!.durable! }) };
@@ -148,7 +148,7 @@ export class WritePath {
   append(path: string, input: AppendInput): Promise<AppendResult> {
     this.#ports.fault("append.enqueue");
     return this.#decide<AppendResult>(path, (stream, now) => {
-      if (stream === undefined || isExpired(stream.exact(stream.pending), now)) {
+      if (stream === undefined || isExpired(stream.exact(stream.pending, now), now)) {
         return { batch: null, answer: () => ({ kind: "not-found" }) };
       }
       return this.#decideAppend(stream, input, now);
@@ -158,7 +158,7 @@ export class WritePath {
   /** Protocol section 5.4. @throws StreamError corrupt-catalog */
   remove(path: string): Promise<"deleted" | "missing"> {
     return this.#decide<"deleted" | "missing">(path, (stream, now) => {
-      const decision = decideDelete(stream?.exact(stream.pending), now);
+      const decision = decideDelete(stream?.exact(stream.pending, now), now);
       if (stream === undefined || decision === "missing") return { batch: null, answer: () => "missing" };
       return { batch: this.#enqueueDelete(stream, "request"), answer: () => "deleted" };
     });
@@ -170,7 +170,9 @@ export class WritePath {
     if (path === undefined) return Promise.resolve(null);
     return this.#decide<number | null>(path, (stream, now) => {
       if (stream === undefined || stream.pending.identity.id !== id) return { batch: null, answer: () => null };
-      const exact = stream.exact(stream.pending);
+      const exact = stream.exact(stream.pending, now);
+      // Live readers keep a stream alive for as long as they stay; that is recorded here, when its time would be up.
+      if (stream.waiters.size > 0) this.touch(stream);
       if (!isExpired(exact, now)) return { batch: null, answer: () => expiresAtMs(exact) };
       return { batch: this.#enqueueDelete(stream, "expired"), answer: () => null };
     });

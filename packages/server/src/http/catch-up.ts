@@ -1,14 +1,5 @@
 /** GET without a live mode, and HEAD: protocol sections 5.5, 5.6 and 10.1. */
-import {
-  cachePolicy,
-  expiresAtMs,
-  generationAt,
-  ifNoneMatch,
-  isJson,
-  offsetAt,
-  rangeEtag,
-  RESPONSE_HEADER,
-} from "@coldbrook/core";
+import { cachePolicy, generationAt, ifNoneMatch, isJson, offsetAt, rangeEtag, RESPONSE_HEADER } from "@coldbrook/core";
 import type { Position, StreamState } from "@coldbrook/core";
 import type { Exchange } from "./exchange.ts";
 import { notFound } from "./problem.ts";
@@ -62,7 +53,7 @@ export function etagOf(state: StreamState, from: Position, to: Position): string
 export function head(context: ReadContext, exchange: Exchange): void {
   const found = context.engine.find(exchange.path);
   if (found === undefined) return exchange.problem(notFound(exchange.path));
-  const { stream, state } = found;
+  const { state } = found;
   const { config } = state.identity;
   const headers = [
     RESPONSE_HEADER.contentType,
@@ -75,7 +66,7 @@ export function head(context: ReadContext, exchange: Exchange): void {
   if (state.closed) headers.push(RESPONSE_HEADER.streamClosed, "true");
   if (config.ttlSeconds !== null) headers.push(RESPONSE_HEADER.streamTtl, String(config.ttlSeconds));
   if (config.expiresAtMs !== null) {
-    headers.push(RESPONSE_HEADER.streamExpiresAt, new Date(expiresAtMs(stream.exact(state))).toISOString());
+    headers.push(RESPONSE_HEADER.streamExpiresAt, new Date(config.expiresAtMs).toISOString());
   }
   exchange.head(200, headers);
   exchange.response.end();

@@ -1,13 +1,14 @@
 /** One request and its response, with what every handler needs of both. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { RESPONSE_HEADER } from "@coldbrook/core";
+import { endAfterResponse } from "./connection-order.ts";
 import { problemBody } from "./problem.ts";
 import type { Problem } from "./problem.ts";
 
 const EXPOSED = [...Object.values(RESPONSE_HEADER), "ETag", "Location", "Content-Location", "Retry-After"].join(", ");
 
 /** On every response (protocol section 12.7, CORS). */
-const COMMON: readonly string[] = [
+export const COMMON: readonly string[] = [
   "X-Content-Type-Options",
   "nosniff",
   "Cross-Origin-Resource-Policy",
@@ -17,6 +18,10 @@ const COMMON: readonly string[] = [
   "Access-Control-Expose-Headers",
   EXPOSED,
 ];
+
+/** How long, and how much, of a refused body is read before its connection is closed. */
+const LINGER_MS = 2_000;
+const LINGER_BYTES_MAX: number = 64 * 1024 * 1024;
 
 export class Exchange {
   readonly request: IncomingMessage;
@@ -72,5 +77,32 @@ export function sendProblem(request: IncomingMessage, response: ServerResponse, 
     ...COMMON,
   ];
   response.writeHead(problem.status, headers);
-  response.end(request.method === "HEAD" ? undefined : body);
+  const sent = request.method === "HEAD" ? "" : body;
+  if (problem.close !== true) {
+    response.end(sent);
+    return;
+  }
+  endAfterResponse(request.socket);
+  if (request.complete) response.end(sent);
+  else linger(request, response, sent);
+}
+
+/**
+ * Answers a request whose body is still on its way. Closing with unread input would reset the connection and take the answer
+ * with it, so the rest is read and thrown away for a while before the connection is closed.
+ */
+function linger(request: IncomingMessage, response: ServerResponse, body: string): void {
+  response.write(body);
+  let discarded = 0;
+  const end = (): void => {
+    clearTimeout(deadline);
+    request.off("data", count).off("end", end).off("close", end);
+    response.end();
+  };
+  const deadline = setTimeout(end, LINGER_MS);
+  const count = (part: Buffer): void => {
+    discarded += part.length;
+    if (discarded > LINGER_BYTES_MAX) end();
+  };
+  request.on("data", count).on("end", end).on("close", end);
 }

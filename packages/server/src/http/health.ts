@@ -9,6 +9,11 @@ export interface HealthPorts {
 }
 
 export function health(ports: HealthPorts, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (request.method !== "GET" && request.method !== "HEAD") {
+    response.writeHead(405, { Allow: "GET, HEAD", "Content-Length": "0", Connection: "close" });
+    response.end();
+    return Promise.resolve();
+  }
   const phase = ports.phase();
   const body = `${JSON.stringify({ status: phase, ...ports.facts() })}\n`;
   response.writeHead(phase === "ok" ? 200 : 503, {

@@ -274,6 +274,44 @@ describe("requests sent down one connection without waiting", () => {
     expect(all).not.toContain("400");
   });
 
+  test("POSTs behind a PUT or a GET that waits its turn keep their order", async () => {
+    await using served = await Served.start();
+    const connection = await served.connect();
+    const parts = Array.from({ length: 10 }, (_, i) => `${i}`);
+    connection.send(raw("PUT", "a"), ...parts.map((part) => raw("POST", "a", part)));
+    connection.send(raw("GET", "a"), raw("POST", "a", "x"), raw("POST", "a", "y"), raw("GET", "a?offset=-1"));
+    expect(await connection.statuses(15)).toEqual([201, ...parts.map(() => 204), 200, 204, 204, 200]);
+    expect(await served.text("a")).toBe(`${parts.join("")}xy`);
+  });
+
+  test("a producer's requests behind its create are taken in order", async () => {
+    await using served = await Served.start();
+    const connection = await served.connect();
+    const by = (seq: number): string[] => ["Producer-Id: p", "Producer-Epoch: 0", `Producer-Seq: ${seq}`];
+    connection.send(raw("PUT", "a"), raw("POST", "a", "A", by(0)), raw("POST", "a", "B", by(1)));
+    expect(await connection.statuses(3)).toEqual([201, 200, 200]);
+    expect(await served.text("a")).toBe("AB");
+  });
+
+  test("nothing behind a response that ends the connection takes effect", async () => {
+    await using served = await Served.start();
+    await served.fetch("PUT", "a");
+    const connection = await served.connect();
+    const bad = raw("POST", "a", "BAD").replace("text/plain", "no media type");
+    connection.send(bad + raw("POST", "a", "AFTER"));
+    expect(statusesIn(await connection.ended())).toEqual([400]);
+    expect(await served.text("a")).toBe("");
+  });
+
+  test("a write that garbage follows is answered for what it did", async () => {
+    await using served = await Served.start();
+    await served.fetch("PUT", "a");
+    const connection = await served.connect();
+    connection.send(`${raw("POST", "a", "DATA")}GARBAGE\r\n\r\n`);
+    expect(statusesIn(await connection.ended())).toEqual([204]);
+    expect(await served.text("a")).toBe("DATA");
+  });
+
   test("a malformed request on a connection that nothing is answered on is told so", async () => {
     await using served = await Served.start();
     const connection = await served.connect();
@@ -281,6 +319,59 @@ describe("requests sent down one connection without waiting", () => {
     expect(await connection.statuses(1)).toEqual([201]);
     connection.send("THIS IS NO REQUEST\r\n\r\n");
     expect(statusesIn(await connection.ended())).toEqual([400]);
+  });
+});
+
+describe("targets and encodings", () => {
+  test("an absolute-form target names the same stream", async () => {
+    await using served = await Served.start();
+    await served.fetch("PUT", "a", { body: "x" });
+    const connection = await served.connect();
+    connection.send(raw("GET", "a").replace(`GET ${ROOT}`, `GET http://example.test${ROOT}`));
+    expect(await connection.statuses(1)).toEqual([200]);
+  });
+
+  test.each([
+    ["Content-Encoding: gzip", 415],
+    ["Transfer-Encoding: gzip, chunked", 501],
+  ])("a body with %s is refused with %i, and nothing is stored", async (header, status) => {
+    await using served = await Served.start();
+    await served.fetch("PUT", "a");
+    const connection = await served.connect();
+    const length = header.startsWith("Transfer") ? "" : "Content-Length: 1\r\n";
+    const body = header.startsWith("Transfer") ? "1\r\nx\r\n0\r\n\r\n" : "x";
+    connection.send(
+      `POST ${ROOT}/a HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n${header}\r\n${length}\r\n${body}`,
+    );
+    expect(statusesIn(await connection.ended())).toEqual([status]);
+    expect(await served.text("a")).toBe("");
+  });
+
+  test("a close without a body does not look at its content type, whatever announces the empty body", async () => {
+    await using served = await Served.start();
+    await served.fetch("PUT", "a");
+    const connection = await served.connect();
+    connection.send(
+      `POST ${ROOT}/a HTTP/1.1\r\nHost: x\r\nContent-Type: garbage\r\nStream-Closed: true\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    );
+    expect(await connection.statuses(1)).toEqual([204]);
+  });
+});
+
+describe("a stream with a sliding TTL", () => {
+  test("does not expire while a live reader waits on it", async () => {
+    await using served = await Served.start({ longPollMs: 60_000 });
+    await served.fetch("PUT", "a", { headers: { ...TEXT, "stream-ttl": "1" } });
+    const offset = (await served.fetch("HEAD", "a")).headers.get("stream-next-offset")!;
+    const connection = await served.connect();
+    connection.send(raw("GET", `a?offset=${offset}&live=long-poll`));
+    await served.untilHealth(({ waiters }) => waiters === 1);
+    served.nowMs += 5_000;
+    expect((await served.fetch("HEAD", "a")).status).toBe(200);
+    expect((await served.fetch("POST", "a", { body: "x" })).status).toBe(204);
+    expect(await connection.statuses(1)).toEqual([200]);
+    served.nowMs += 5_000;
+    expect((await served.fetch("HEAD", "a")).status).toBe(404);
   });
 });
 

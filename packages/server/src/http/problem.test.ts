@@ -18,13 +18,25 @@ describe("a fault", () => {
   test.each(Object.entries(PROMISED))(
     "of code %s has its status, and Retry-After where trying again helps",
     (code, [status, retry]) => {
-      const problem = faultProblem(code as StreamErrorCode, "what, where, and what to do");
-      expect(problem).toMatchObject({ status, code, detail: "what, where, and what to do" });
+      const problem = faultProblem(code as StreamErrorCode, "in file:/var/lib/streams/objects, s3://bucket/prefix");
+      expect(problem).toMatchObject({ status, code });
+      expect(problem.detail.length).toBeGreaterThan(20);
+      expect(problem.detail).not.toMatch(/var|bucket/);
       const headers = problem.headers ?? [];
       expect(headers[0]).toBe(retry ? "Retry-After" : undefined);
       if (retry) expect(Number(headers[1])).toBeGreaterThan(0);
     },
   );
+});
+
+test("a fault names the damaged object or segment to the client, and not where it lies", () => {
+  const object = faultProblem(
+    "corrupt-object",
+    "bytes of objects/0000000000000040-0002.cbo in file:/srv/x/objects are wrong",
+  );
+  expect(object.detail).toContain("(objects/0000000000000040-0002.cbo)");
+  expect(object.detail).not.toContain("/srv");
+  expect(faultProblem("corrupt-wal", "/srv/wal/0000000000000040.wal: bad").detail).toContain("(0000000000000040.wal)");
 });
 
 describe("a problem's body", () => {
@@ -40,7 +52,7 @@ describe("a problem's body", () => {
     });
   });
 
-  test.each([400, 403, 404, 405, 409, 410, 413, 414, 417, 429, 431, 500, 501, 502, 503])(
+  test.each([400, 403, 404, 405, 409, 408, 410, 413, 414, 415, 417, 429, 431, 500, 501, 502, 503])(
     "has a title for %i",
     (status) => {
       const { title } = JSON.parse(problemBody({ ...badRequest("x"), status })) as { title: string };

@@ -18,10 +18,12 @@ const TITLES: Readonly<Record<number, string>> = {
   403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
+  408: "Request Timeout",
   409: "Conflict",
   410: "Gone",
   413: "Content Too Large",
   414: "URI Too Long",
+  415: "Unsupported Media Type",
   417: "Expectation Failed",
   429: "Too Many Requests",
   431: "Request Header Fields Too Large",
@@ -42,10 +44,27 @@ const FAULTS: Readonly<Record<StreamErrorCode, { readonly status: number; readon
   gone: { status: 410 },
 };
 
-export function faultProblem(code: StreamErrorCode, detail: string): Problem {
+/** What a client is told. The message of the fault itself is for the operator: it names files and stores. */
+const SENTENCES: Readonly<Record<StreamErrorCode, string>> = {
+  "wal-full": "the server cannot take more data until the object store has taken what is waiting; try again later",
+  draining: "the server is starting or stopping; try again",
+  "too-many-waiters": "too many readers wait on this stream or server; try again later",
+  "store-unavailable": "the object store does not answer; try again later",
+  "corrupt-object": "stored bytes are missing or fail their checksum and were not served; tell the operator",
+  "corrupt-wal": "bytes of the write-ahead log fail their checksum and were not served; tell the operator",
+  "corrupt-catalog": "the server's catalog is damaged for this stream, and nothing of it was served; tell the operator",
+  gone: "the bytes were taken away while they were read; start again",
+};
+
+/** Names inside the store and the log say where the damage is without saying where they lie. */
+const OBJECT_NAME = /objects\/[0-9]{16}-[0-9]{4}\.cbo|[0-9]{16}\.wal/;
+
+/** `message` is the fault's own; only the name of an object or WAL segment in it is passed on. */
+export function faultProblem(code: StreamErrorCode, message: string): Problem {
   const { status, retryAfterSeconds } = FAULTS[code];
   const headers = retryAfterSeconds === undefined ? [] : ["Retry-After", String(retryAfterSeconds)];
-  return { status, code, detail, headers };
+  const name = OBJECT_NAME.exec(message)?.[0];
+  return { status, code, detail: name === undefined ? SENTENCES[code] : `${SENTENCES[code]} (${name})`, headers };
 }
 
 export function problemBody(problem: Problem): string {

@@ -87,5 +87,5 @@ export function endHeaders(state: StreamState, end: Position): string[] {
 /** A bound on waiting readers, of one stream and in all. */
 export function waiterProblem(context: ReadContext, stream: Stream): Problem | null {
   if (stream.waiters.size < WAITERS_PER_STREAM_MAX && context.engine.stats.waiters < WAITERS_MAX) return null;
-  return faultProblem("too-many-waiters", "too many readers wait on this stream or server; try again later");
+  return faultProblem("too-many-waiters", "");
 }

@@ -12,16 +12,17 @@ import {
 } from "@coldbrook/core";
 import { ConnectionOrder } from "./connection-order.ts";
 import { catchUp, head } from "./catch-up.ts";
-import { Exchange, sendProblem } from "./exchange.ts";
+import { COMMON, Exchange, sendProblem } from "./exchange.ts";
 import { health } from "./health.ts";
 import type { HealthPorts } from "./health.ts";
 import { longPoll } from "./long-poll.ts";
 import { preflight } from "./preflight.ts";
-import { badRequest, faultProblem, notFound } from "./problem.ts";
+import { badRequest, faultProblem, notFound, problemBody } from "./problem.ts";
+import type { Problem } from "./problem.ts";
 import { startOf } from "./read-context.ts";
 import type { ReadContext } from "./read-context.ts";
 import { sse } from "./sse.ts";
-import { post, put, remove } from "./writes.ts";
+import { hasBody, post, put, remove } from "./writes.ts";
 import type { WriteContext } from "./writes.ts";
 
 /** Longer than the idle time-out of usual load balancers (60 s), so that they, not we, close idle connections. */
@@ -30,10 +31,27 @@ const HEADERS_MS = 80_000;
 /** A whole request, body included. */
 const REQUEST_MS = 300_000;
 
-const PARSE_FAILURES: Readonly<Record<string, string>> = {
-  HPE_HEADER_OVERFLOW: "431 Request Header Fields Too Large",
-  ERR_HTTP_REQUEST_TIMEOUT: "408 Request Timeout",
+const PARSE_FAILURES: Readonly<Record<string, Problem>> = {
+  HPE_HEADER_OVERFLOW: {
+    status: 431,
+    code: "headers-too-large",
+    detail: `request headers may have ${HEADER_BYTES_MAX} bytes`,
+  },
+  ERR_HTTP_REQUEST_TIMEOUT: { status: 408, code: "request-timeout", detail: "the request took too long to arrive" },
 };
+
+/** A whole response for a request that could not be parsed. */
+function parseFailure(code: string): string {
+  const problem = PARSE_FAILURES[code] ?? badRequest("this is not an HTTP/1.1 request");
+  const body = problemBody(problem);
+  const headers = ["Content-Type", "application/problem+json", "Content-Length", String(Buffer.byteLength(body))];
+  headers.push("Cache-Control", "no-store", "Connection", "close", ...COMMON);
+  const lines = headers.flatMap((text, i) => (i % 2 === 0 ? [`${text}: ${headers[i + 1]!}`] : []));
+  return `HTTP/1.1 ${problem.status} ${http.STATUS_CODES[problem.status]!}\r\n${lines.join("\r\n")}\r\n\r\n${body}`;
+}
+
+/** Scheme and authority of an absolute-form target (RFC 9112 section 3.2.2). */
+const ABSOLUTE_FORM = /^https?:\/\/[^/?]*/i;
 
 const METHODS = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
 
@@ -79,18 +97,14 @@ export function createHttpServer(ports: HttpPorts): Server {
   });
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     // Into a response that is under way, nothing may be written but its own bytes.
-    if (error.code === "ECONNRESET" || !socket.writable || order.isAnswering(socket as Socket)) {
-      socket.destroy();
-      return;
-    }
-    const status = PARSE_FAILURES[error.code ?? ""] ?? "400 Bad Request";
-    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
+    else if (!order.endBehindOpen(socket as Socket)) socket.end(parseFailure(error.code ?? ""));
   });
   return server;
 }
 
 function route(ports: HttpPorts, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = request.url ?? "/";
+  const url = (request.url ?? "/").replace(ABSOLUTE_FORM, "");
   const query = url.indexOf("?");
   const target = query < 0 ? url : url.slice(0, query);
   if (target === "/health") return health(ports.health, request, response);
@@ -101,8 +115,7 @@ function route(ports: HttpPorts, request: IncomingMessage, response: ServerRespo
   }
   const context = ports.context();
   if (context === null) {
-    const detail = ports.health.phase() === "starting" ? "the server is starting" : "the server is stopping";
-    sendProblem(request, response, { ...faultProblem("draining", `${detail}; try again`), close: true });
+    sendProblem(request, response, { ...faultProblem("draining", ""), close: true });
     return Promise.resolve();
   }
   if (url.length > URL_BYTES_MAX) {
@@ -111,11 +124,27 @@ function route(ports: HttpPorts, request: IncomingMessage, response: ServerRespo
     return Promise.resolve();
   }
   const path = streamPath(ports.streamRoot, target);
-  if ("problem" in path) {
-    sendProblem(request, response, path.problem);
+  const refused = "problem" in path ? path.problem : encodingProblem(request);
+  if (refused !== null || "problem" in path) {
+    sendProblem(request, response, { ...refused!, close: hasBody(request) });
     return Promise.resolve();
   }
   return dispatch(context, new Exchange(request, response, path.path, query < 0 ? "" : url.slice(query + 1)));
+}
+
+/** Bodies are stored as they come, so one that is encoded would be served without its encoding. */
+function encodingProblem({ headers }: IncomingMessage): Problem | null {
+  const transfer = headers["transfer-encoding"];
+  if (transfer !== undefined && transfer.toLowerCase() !== "chunked") {
+    return { status: 501, code: "transfer-encoding", detail: "Transfer-Encoding may only be chunked" };
+  }
+  const content = headers["content-encoding"];
+  if (content === undefined || content.toLowerCase() === "identity") return null;
+  return {
+    status: 415,
+    code: "content-encoding",
+    detail: "send the body without a Content-Encoding: it is stored as it comes",
+  };
 }
 
 function streamPath(root: string, target: string): { path: string } | { problem: ReturnType<typeof badRequest> } {
@@ -176,12 +205,17 @@ async function answerRead(context: ReadContext, exchange: Exchange): Promise<voi
   }
 }
 
+/** Faults that the operator must hear of; the others are told by figures and by other lines. */
+const LOGGED: ReadonlySet<string> = new Set(["corrupt-object", "corrupt-wal", "corrupt-catalog", "store-unavailable"]);
+
 function fail(ports: HttpPorts, request: IncomingMessage, response: ServerResponse, error: unknown): void {
+  // The query may hold credentials.
+  const target = (request.url ?? "").split("?", 1)[0];
   if (error instanceof StreamError) {
-    if (error.code.startsWith("corrupt")) ports.log.error({ code: error.code, url: request.url }, error.message);
+    if (LOGGED.has(error.code)) ports.log.error({ code: error.code, target }, error.message);
     return sendProblem(request, response, faultProblem(error.code, error.message));
   }
-  ports.log.error({ err: error, method: request.method, url: request.url }, "a request failed unexpectedly");
+  ports.log.error({ err: error, method: request.method, target }, "a request failed unexpectedly");
   sendProblem(request, response, {
     status: 500,
     code: "internal",

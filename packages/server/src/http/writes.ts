@@ -10,6 +10,7 @@ import {
   REQUEST_HEADER,
   RESPONSE_HEADER,
 } from "@coldbrook/core";
+import type { IncomingMessage } from "node:http";
 import type { AppendOutcome, ProducerTuple, StreamState } from "@coldbrook/core";
 import type { Engine } from "../engine/engine.ts";
 import type { AppendInput } from "../engine/write-path.ts";
@@ -30,13 +31,14 @@ export interface WriteContext {
 
 export async function put(context: WriteContext, exchange: Exchange): Promise<void> {
   const parsed = parseCreate(exchange.request.headers);
-  if (parsed.kind === "bad") return exchange.problem({ ...badRequest(parsed.detail), close: hasBody(exchange) });
+  if (parsed.kind === "bad")
+    return exchange.problem({ ...badRequest(parsed.detail), close: hasBody(exchange.request) });
   if (headerValue(exchange.request.headers, REQUEST_HEADER.streamForkedFrom) !== undefined) {
     return exchange.problem({
       status: 501,
       code: "forks-not-supported",
       detail: "this server cannot fork streams: create the stream without Stream-Forked-From",
-      close: hasBody(exchange),
+      close: hasBody(exchange.request),
     });
   }
   const body = await context.bodies.receive(exchange.request);
@@ -61,10 +63,16 @@ export async function put(context: WriteContext, exchange: Exchange): Promise<vo
 
 export async function post(context: WriteContext, exchange: Exchange): Promise<void> {
   const parsed = parseAppend(exchange);
-  if ("status" in parsed) return exchange.problem({ ...parsed, close: hasBody(exchange) });
+  if ("status" in parsed) return exchange.problem({ ...parsed, close: hasBody(exchange.request) });
   const body = await context.bodies.receive(exchange.request);
   if (body.kind === "aborted") return;
   if (body.kind === "refused") return exchange.problem(body.problem);
+  const contentType = parseContentType(exchange.request.headers["content-type"]);
+  // A close without a body does not look at its content type (protocol section 5.2).
+  if (body.bytes.length > 0 && contentType !== null && typeof contentType === "object") {
+    body.release();
+    return exchange.problem(badRequest(contentType.error));
+  }
   const result = await context.engine.append(exchange.path, { ...parsed, body: body.bytes }).finally(body.release);
   if (result.kind === "not-found") return exchange.problem(notFound(exchange.path));
   if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
@@ -82,10 +90,7 @@ function parseAppend(exchange: Exchange): Omit<AppendInput, "body"> | Problem {
   const { headers } = exchange.request;
   const contentType = parseContentType(headers["content-type"]);
   const close = isTrue(headerValue(headers, REQUEST_HEADER.streamClosed));
-  if (contentType !== null && typeof contentType === "object") {
-    // A close without a body does not look at its content type (protocol section 5.2).
-    if (!close || hasBody(exchange)) return badRequest(contentType.error);
-  }
+  if (contentType !== null && typeof contentType === "object" && !close) return badRequest(contentType.error);
   const producer = parseProducer(
     headerValue(headers, REQUEST_HEADER.producerId),
     headerValue(headers, REQUEST_HEADER.producerEpoch),
@@ -125,20 +130,20 @@ function answerAppend(
     case "already-closed":
       return exchange.empty(204, [...tail, ...NO_STORE, ...CLOSED]);
     default:
-      return exchange.problem(refusal(outcome, [...tail, ...CLOSED]));
+      return exchange.problem(refusal(outcome, [...tail, ...closed]));
   }
 }
 
 type Refusal = Exclude<AppendOutcome, { kind: "append" | "duplicate" | "already-closed" }>;
 
-function refusal(outcome: Refusal, closedHeaders: readonly string[]): Problem {
+function refusal(outcome: Refusal, streamHeaders: readonly string[]): Problem {
   switch (outcome.kind) {
     case "closed":
       return {
         status: 409,
         code: "stream-closed",
         detail: "the stream is closed: nothing can be appended",
-        headers: closedHeaders,
+        headers: streamHeaders,
       };
     case "content-type":
       return {
@@ -155,7 +160,7 @@ function refusal(outcome: Refusal, closedHeaders: readonly string[]): Problem {
         status: 403,
         code: "stale-producer-epoch",
         detail: `a producer of that id has epoch ${outcome.epoch}: this one was replaced`,
-        headers: [RESPONSE_HEADER.producerEpoch, String(outcome.epoch)],
+        headers: [RESPONSE_HEADER.producerEpoch, String(outcome.epoch), ...streamHeaders],
       };
     case "epoch-start":
       return badRequest("a new producer epoch starts with Producer-Seq 0");
@@ -186,8 +191,8 @@ function producerHeaders(epoch: number, seq: number): string[] {
   return [RESPONSE_HEADER.producerEpoch, String(epoch), RESPONSE_HEADER.producerSeq, String(seq)];
 }
 
-function hasBody(exchange: Exchange): boolean {
-  const { headers } = exchange.request;
+/** The request brings a body, or may. */
+export function hasBody({ headers }: IncomingMessage): boolean {
   return headers["transfer-encoding"] !== undefined || (headers["content-length"] ?? "0") !== "0";
 }
 

@@ -221,7 +221,7 @@ function codeOf(error: unknown): string {
 
 function isMissing(error: unknown): boolean {
   const code = codeOf(error);
-  return code === "ENOENT" || code === "ENOTDIR";
+  return code === "ENOENT";
 }
 
 function ignoreMissing(error: unknown): void {
