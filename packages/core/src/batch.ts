@@ -49,19 +49,24 @@ export interface EncodedBatch {
   readonly placements: Placement[];
 }
 
-function encodeBatchHeader(header: BatchHeader, crc: Crc32): Uint8Array {
-  const writer = new ByteWriter(BATCH_HEADER_BYTES);
+/** Writes the header with what is known before the frames; `finishBatchHeader` fills in the rest. */
+function startBatchHeader(writer: ByteWriter, frameCount: number, lsn: Lsn, atMs: number): void {
   writer.u32(BATCH_MAGIC);
   writer.u16(WAL_VERSION);
   writer.u16(0);
-  writer.u32(header.batchBytes);
-  writer.u32(header.frameCount);
-  writer.u64(header.lsn);
-  writer.u64(header.atMs);
-  writer.u32(header.framesCrc);
   writer.u32(0);
-  writer.u32(crc(writer.written()));
-  return writer.take();
+  writer.u32(frameCount);
+  writer.u64(lsn);
+  writer.u64(atMs);
+  writer.u32(0);
+  writer.u32(0);
+  writer.u32(0);
+}
+
+function finishBatchHeader(writer: ByteWriter, batchBytes: number, framesCrc: number, crc: Crc32): void {
+  writer.patchU32(8, batchBytes);
+  writer.patchU32(32, framesCrc);
+  writer.patchU32(40, crc(writer.written(0, 40)));
 }
 
 function capacityFor(frames: readonly Frame[]): number {
@@ -78,7 +83,7 @@ export function encodeBatch(batch: { lsn: Lsn; atMs: number; frames: readonly Fr
   const { frames, crc } = batch;
   if (frames.length === 0) throw new RangeError("a batch without frames");
   const writer = new ByteWriter(capacityFor(frames));
-  writer.skip(BATCH_HEADER_BYTES);
+  startBatchHeader(writer, frames.length, batch.lsn, batch.atMs);
   const placements: Placement[] = [];
   /** Large payload pieces, and how many bytes of `writer` come before each. */
   const large: Uint8Array[] = [];
@@ -108,13 +113,7 @@ export function encodeBatch(batch: { lsn: Lsn; atMs: number; frames: readonly Fr
     }
   }
   const bytes = writer.length + largeBytes;
-  writer.patch(
-    0,
-    encodeBatchHeader(
-      { batchBytes: bytes, frameCount: frames.length, lsn: batch.lsn, atMs: batch.atMs, framesCrc },
-      crc,
-    ),
-  );
+  finishBatchHeader(writer, bytes, framesCrc, crc);
   return { buffers: interleave(writer.take(), cuts, large), bytes, placements };
 }
 

@@ -1,6 +1,8 @@
 /** Little-endian reading and writing of the persisted formats. Every decoder here fails with a DecodeError, never with garbage. */
 
 const BYTES_MIN = 64;
+const NOTHING: Uint8Array = new Uint8Array(0);
+const NO_VIEW: DataView = new DataView(new ArrayBuffer(0));
 const U32 = 0x1_0000_0000;
 /** Shorter strings than this are built character by character; that is quicker than a decoder call. */
 const SHORT_STRING_BYTES = 48;
@@ -136,8 +138,8 @@ export class ByteWriter {
   /** All that was written; the writer starts anew with a buffer of its own. */
   take(): Uint8Array {
     const taken = this.buffer.subarray(0, this.at);
-    this.buffer = new Uint8Array(BYTES_MIN);
-    this.view = new DataView(this.buffer.buffer);
+    this.buffer = NOTHING;
+    this.view = NO_VIEW;
     this.at = 0;
     return taken;
   }
@@ -152,7 +154,7 @@ export class ByteWriter {
   private reserve(count: number): void {
     const needed = this.at + count;
     if (needed <= this.buffer.length) return;
-    const grown = new Uint8Array(Math.max(needed, this.buffer.length * 2));
+    const grown = new Uint8Array(Math.max(needed, this.buffer.length * 2, BYTES_MIN));
     grown.set(this.buffer.subarray(0, this.at));
     this.buffer = grown;
     this.view = new DataView(grown.buffer);

@@ -44,6 +44,8 @@ export class BodyReceiver {
 
   #collect(request: IncomingMessage, resolve: (body: ReceivedBody) => void): void {
     const parts: Buffer[] = [];
+    // A body that is whole by its Content-Length need not wait for the end of the request.
+    const declared = Number(request.headers["content-length"] ?? NaN);
     let bytes = 0;
     const settle = (body: ReceivedBody): void => {
       request.off("data", onData).off("end", onEnd).off("close", onClose).off("error", onClose);
@@ -54,7 +56,8 @@ export class BodyReceiver {
       bytes += part.length;
       this.#held += part.length;
       parts.push(part);
-      if (bytes > this.#bodyBytesMax) settle({ kind: "refused", problem: this.#tooLarge("more") });
+      if (bytes === declared) onEnd();
+      else if (bytes > this.#bodyBytesMax) settle({ kind: "refused", problem: this.#tooLarge("more") });
       else if (this.#held > REQUEST_BODIES_BYTES_MAX) settle({ kind: "refused", problem: this.#busy() });
     };
     const onEnd = (): void => {

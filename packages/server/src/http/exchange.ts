@@ -1,11 +1,8 @@
 /** One request and its response, with what every handler needs of both. */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { RESPONSE_HEADER } from "@coldbrook/core";
 import { endAfterResponse } from "./connection-order.ts";
 import { problemBody } from "./problem.ts";
 import type { Problem } from "./problem.ts";
-
-const EXPOSED = [...Object.values(RESPONSE_HEADER), "ETag", "Location", "Content-Location", "Retry-After"].join(", ");
 
 /** On every response (protocol section 12.7, CORS). */
 export const COMMON: readonly string[] = [
@@ -16,7 +13,7 @@ export const COMMON: readonly string[] = [
   "Access-Control-Allow-Origin",
   "*",
   "Access-Control-Expose-Headers",
-  EXPOSED,
+  "*",
 ];
 
 /** How long, and how much, of a refused body is read before its connection is closed. */

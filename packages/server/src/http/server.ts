@@ -104,7 +104,8 @@ export function createHttpServer(ports: HttpPorts): Server {
 }
 
 function route(ports: HttpPorts, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = (request.url ?? "/").replace(ABSOLUTE_FORM, "");
+  const given = request.url ?? "/";
+  const url = given.startsWith("/") ? given : given.replace(ABSOLUTE_FORM, "");
   const query = url.indexOf("?");
   const target = query < 0 ? url : url.slice(0, query);
   if (target === "/health") return health(ports.health, request, response);

@@ -67,11 +67,10 @@ export async function post(context: WriteContext, exchange: Exchange): Promise<v
   const body = await context.bodies.receive(exchange.request);
   if (body.kind === "aborted") return;
   if (body.kind === "refused") return exchange.problem(body.problem);
-  const contentType = parseContentType(exchange.request.headers["content-type"]);
   // A close without a body does not look at its content type (protocol section 5.2).
-  if (body.bytes.length > 0 && contentType !== null && typeof contentType === "object") {
+  if (body.bytes.length > 0 && parsed.contentTypeError !== null) {
     body.release();
-    return exchange.problem(badRequest(contentType.error));
+    return exchange.problem(badRequest(parsed.contentTypeError));
   }
   const result = await context.engine.append(exchange.path, { ...parsed, body: body.bytes }).finally(body.release);
   if (result.kind === "not-found") return exchange.problem(notFound(exchange.path));
@@ -86,11 +85,14 @@ export async function remove(context: WriteContext, exchange: Exchange): Promise
   exchange.empty(204, NO_STORE);
 }
 
-function parseAppend(exchange: Exchange): Omit<AppendInput, "body"> | Problem {
+type ParsedAppend = Omit<AppendInput, "body"> & { readonly contentTypeError: string | null };
+
+function parseAppend(exchange: Exchange): ParsedAppend | Problem {
   const { headers } = exchange.request;
   const contentType = parseContentType(headers["content-type"]);
   const close = isTrue(headerValue(headers, REQUEST_HEADER.streamClosed));
-  if (contentType !== null && typeof contentType === "object" && !close) return badRequest(contentType.error);
+  const contentTypeError = contentType !== null && typeof contentType === "object" ? contentType.error : null;
+  if (contentTypeError !== null && !close) return badRequest(contentTypeError);
   const producer = parseProducer(
     headerValue(headers, REQUEST_HEADER.producerId),
     headerValue(headers, REQUEST_HEADER.producerEpoch),
@@ -99,7 +101,13 @@ function parseAppend(exchange: Exchange): Omit<AppendInput, "body"> | Problem {
   if (producer !== null && "error" in producer) return badRequest(producer.error);
   const streamSeq = parseStreamSeq(headerValue(headers, REQUEST_HEADER.streamSeq));
   if (streamSeq !== null && typeof streamSeq === "object") return badRequest(streamSeq.error);
-  return { contentType: typeof contentType === "string" ? contentType : null, close, producer, streamSeq };
+  return {
+    contentType: typeof contentType === "string" ? contentType : null,
+    contentTypeError,
+    close,
+    producer,
+    streamSeq,
+  };
 }
 
 function answerAppend(
