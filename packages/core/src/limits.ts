@@ -28,7 +28,9 @@ export const RESIDENT_STREAMS_MAX = 131_072;
 /** Newest committed payloads kept in memory for tail reads. */
 export const MEMORY_TAIL_BYTES_MAX: number = 64 * 1024 * 1024;
 /** Whole chunks kept in memory for the next reader. */
-export const CHUNK_MEMORY_BYTES_MAX: number = 64 * 1024 * 1024;
+export const CHUNK_MEMORY_BYTES_MAX: number = 96 * 1024 * 1024;
+/** Verified ranges of sealed objects kept in memory. */
+export const COLD_MEMORY_BYTES_MAX: number = 32 * 1024 * 1024;
 /** Files of the disk cache. */
 export const CACHE_FILES_MAX = 16_384;
 /** Response bodies in flight; past it, readers get small pieces. */

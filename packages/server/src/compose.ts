@@ -4,7 +4,7 @@ import { setMaxListeners } from "node:events";
 import type { AddressInfo } from "node:net";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
-import { CHUNK_MEMORY_BYTES_MAX, lsn } from "@coldbrook/core";
+import { COLD_MEMORY_BYTES_MAX, lsn } from "@coldbrook/core";
 import type { Clock, FaultPoint, ObjectStore, Random, RollRecord } from "@coldbrook/core";
 import { ChunkCache, Collector, MergedReader, openObjectStore, probeStore, Roller } from "@coldbrook/tiering";
 import type { Catalog } from "./catalog/catalog.ts";
@@ -258,7 +258,7 @@ async function openParts(
     crc: crc32,
     hot: new WalReader(engine.wal),
     cache,
-    chunkMemoryBytesMax: CHUNK_MEMORY_BYTES_MAX,
+    chunkMemoryBytesMax: COLD_MEMORY_BYTES_MAX,
     random,
   });
   const collector = new Collector({

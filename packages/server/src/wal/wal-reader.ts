@@ -38,7 +38,12 @@ export class WalReader implements HotReader {
   async read(extents: readonly HotExtent[], from: number, to: number): Promise<Uint8Array> {
     const spans = extents.filter((e) => e.start < to && e.end > from).map((e) => span(e, from, to));
     const only = spans.length === 1 ? spans[0] : undefined;
-    if (only !== undefined && only.extent.memory !== null) return fromMemory(only, only.extent.memory);
+    if (only !== undefined) {
+      // One frame needs no copy: its bytes lie together already.
+      const part = only.extent.memory === null ? await this.#readInside(only) : fromMemory(only, only.extent.memory);
+      if (part.length !== to - from) throw shortOf(part.length, to - from);
+      return part;
+    }
     const out = Buffer.allocUnsafeSlow(to - from);
     let filled = 0;
     for (let i = 0; i < spans.length;) {
@@ -64,14 +69,21 @@ export class WalReader implements HotReader {
     return out;
   }
 
-  /** A part of a large frame that does not start with its payload: the header and the blocks are two reads. */
+  /** A part of one frame; where it does not start with the payload, the header and the blocks are two reads. */
   async #readInside(part: Span): Promise<Uint8Array> {
     const { segment, headerAt, headerBytes } = part.extent;
+    if (part.blockFrom === 0) {
+      const bytes = await this.#wal.read(segment, headerAt, headerBytes + part.blockTo);
+      return this.#verified(part, decodeHeader(bytes, 0, part.extent), bytes.subarray(headerBytes));
+    }
     const [head, blocks] = await Promise.all([
       this.#wal.read(segment, headerAt, headerBytes),
       this.#wal.read(segment, headerAt + headerBytes + part.blockFrom, part.blockTo - part.blockFrom),
     ]);
-    const header = decodeHeader(head, 0, part.extent);
+    return this.#verified(part, decodeHeader(head, 0, part.extent), blocks);
+  }
+
+  #verified(part: Span, header: FrameHeader, blocks: Uint8Array): Uint8Array {
     if (!verifyPayload(header, blocks, part.blockFrom / BLOCK_BYTES, crc32)) throw corrupt(part.extent, "payload");
     return blocks.subarray(part.from - part.blockFrom, part.to - part.blockFrom);
   }
@@ -123,6 +135,10 @@ function coalesce(spans: readonly Span[], first: number): number {
     end = spanEnd(candidate);
   }
   return next;
+}
+
+function shortOf(found: number, wanted: number): StreamError {
+  return new StreamError("gone", `WAL extents hold ${found} of ${wanted} bytes asked for`);
 }
 
 function decodeHeader(bytes: Uint8Array, at: number, extent: HotExtent): FrameHeader {
