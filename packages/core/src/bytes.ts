@@ -111,22 +111,11 @@ export class ByteWriter {
     this.at += source.length;
   }
 
-  /** Leaves room for what is known only later; see `patchU32` and `patch`. */
-  skip(count: number): void {
-    this.reserve(count);
-    this.buffer.fill(0, this.at, this.at + count);
-    this.at += count;
-  }
-
+  /** Fills in what is known only later. */
   patchU32(at: number, value: number): void {
     checkInteger(value, U32, "u32");
     checkInteger(at + 3, this.at, "written position");
     this.view.setUint32(at, value, true);
-  }
-
-  patch(at: number, source: Uint8Array): void {
-    checkInteger(at + source.length, this.at + 1, "written position");
-    this.buffer.set(source, at);
   }
 
   /** The written bytes of [from, to), without a copy: good until the next write. */

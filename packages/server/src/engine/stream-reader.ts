@@ -3,7 +3,7 @@
  * the memory tail, from whole chunks kept in memory, or in verified pieces from the merged reader.
  */
 import { LRUCache } from "lru-cache";
-import { BODIES_IN_FLIGHT_BYTES_MAX, CHUNK_MEMORY_BYTES_MAX } from "@coldbrook/core";
+import { BODIES_IN_FLIGHT_BYTES_MAX, CHUNK_MEMORY_BYTES_MAX, chunkTarget } from "@coldbrook/core";
 import type { Position } from "@coldbrook/core";
 import type { MergedReader } from "@coldbrook/tiering";
 import type { Engine } from "./engine.ts";
@@ -82,7 +82,7 @@ export class StreamReader {
 
   /** Where a catch-up response from `from` ends (DESIGN "Chunks"). @throws StreamError */
   chunkEnd(stream: Stream, from: Position, tail: Position): Position | Promise<Position> {
-    const target = (Math.floor(from / this.#chunkBytes) + 1) * this.#chunkBytes;
+    const target = chunkTarget(from, this.#chunkBytes);
     if (target >= tail) return tail;
     return this.#merged.chunkEnd(this.#engine.index(stream, target - 1, target), from, tail, this.#chunkBytes);
   }
