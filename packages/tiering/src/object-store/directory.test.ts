@@ -68,3 +68,12 @@ test("a root that cannot be a directory is refused", async () => {
   await expect(store.open()).rejects.toMatchObject({ code: "denied" });
   await expect(store.size("k")).rejects.toMatchObject({ code: "denied" });
 });
+
+test("a store whose directory went away is unavailable, and none of its objects is taken for missing", async () => {
+  const store = new DirectoryObjectStore({ root });
+  expect(await store.create("a/b", 1, () => bodyOf("x"))).toBe("created");
+  await rm(root, { recursive: true });
+  await writeFile(root, "not a directory");
+  await expect(store.read("a/b", 0, 1)).rejects.toMatchObject({ code: "unavailable" });
+  await expect(store.size("a/b")).rejects.toMatchObject({ code: "unavailable" });
+});

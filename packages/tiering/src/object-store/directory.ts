@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { link, mkdir, open, readdir, stat, unlink, type FileHandle } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
 import { ObjectStoreError, type ObjectStore } from "@coldbrook/core";
@@ -87,7 +88,7 @@ export class DirectoryObjectStore implements ObjectStore {
       const found = await stat(path);
       return found.isFile() ? found.size : undefined;
     } catch (error) {
-      if (isMissing(error)) return undefined;
+      if (isMissing(error) && existsSync(this.#temp)) return undefined;
       throw this.#fault("size", key, error);
     }
   }
@@ -191,6 +192,11 @@ export class DirectoryObjectStore implements ObjectStore {
     const at = `${action} ${this.#at(key)}`;
     const refused = (advice: string): ObjectStoreError =>
       new ObjectStoreError("denied", `${at}: ${code}; ${advice}`, { cause: error });
+    // The store makes this directory at its start; without it, the whole store is away, not one object.
+    if (isMissing(error) && !existsSync(this.#temp)) {
+      const detail = "the store's directory is gone: is its volume mounted?";
+      return new ObjectStoreError("unavailable", `${at}: ${detail}`, { cause: error });
+    }
     if (action === "read" && (isMissing(error) || code === "EISDIR")) {
       return new ObjectStoreError("missing", `${at}: no such object`, { cause: error });
     }
@@ -221,7 +227,7 @@ function codeOf(error: unknown): string {
 
 function isMissing(error: unknown): boolean {
   const code = codeOf(error);
-  return code === "ENOENT";
+  return code === "ENOENT" || code === "ENOTDIR";
 }
 
 function ignoreMissing(error: unknown): void {
