@@ -193,7 +193,7 @@ export class DirectoryObjectStore implements ObjectStore {
     const refused = (advice: string): ObjectStoreError =>
       new ObjectStoreError("denied", `${at}: ${code}; ${advice}`, { cause: error });
     // The store makes this directory at its start; without it, the whole store is away, not one object.
-    if (isMissing(error) && !existsSync(this.#temp)) {
+    if ((action === "read" || action === "size") && isMissing(error) && !existsSync(this.#temp)) {
       const detail = "the store's directory is gone: is its volume mounted?";
       return new ObjectStoreError("unavailable", `${at}: ${detail}`, { cause: error });
     }
