@@ -3,13 +3,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { runConformanceTests } from "@durable-streams/server-conformance-tests";
-import { afterAll, beforeAll, beforeEach } from "vitest";
-import type { RunnerTask } from "vitest";
+import { afterAll, beforeAll } from "vitest";
 import { startServer } from "../process/coldbrook.ts";
 import type { ServerProcess } from "../process/coldbrook.ts";
-
-/** The suite's blocks on section 4.2, which this server does not have yet. */
-const NOT_YET = /^Fork - /;
 
 export interface Place {
   readonly args: readonly string[];
@@ -26,16 +22,9 @@ export function suiteOn(place: (directory: string) => Promise<Place>): void {
     server = await startServer(await place(directory));
     options.baseUrl = server.url;
   });
-  beforeEach(({ task, skip }) => {
-    skip(isNotYet(task), "forks are not implemented yet");
-  });
   afterAll(async () => {
     await server?.stop();
     await rm(directory, { recursive: true, force: true });
   });
   runConformanceTests(options);
-}
-
-function isNotYet(task: RunnerTask): boolean {
-  return NOT_YET.test(task.name) || (task.suite !== undefined && isNotYet(task.suite));
 }

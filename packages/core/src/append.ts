@@ -98,6 +98,7 @@ export function decideAppend(
       closedBy: close ? tuple : null,
       streamSeq: streamSeq ?? state.streamSeq,
       touchedAtMs: request.nowMs,
+      softDeleted: state.softDeleted,
       deleted: state.deleted,
       lsn: state.lsn,
     },

@@ -1,6 +1,16 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { anyFrame, bitFlips, concat, crc, cuts, fixture, same, sampleFrames } from "../test-support/codec.ts";
+import {
+  anyFrame,
+  bitFlips,
+  concat,
+  crc,
+  cuts,
+  fixture,
+  same,
+  sampleFrames,
+  sampleIdentity,
+} from "../test-support/codec.ts";
 import {
   BATCH_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
@@ -97,11 +107,11 @@ test("an undamaged batch with a frame of a later kind is an error that names the
   const touch: Frame = { kind: "touch", stream: generation(1), atMs: 1 };
   const bytes = encoded([touch]);
   const view = new DataView(bytes.buffer);
-  bytes[BATCH_HEADER_BYTES + 8] = 16;
+  bytes[BATCH_HEADER_BYTES + 8] = 255;
   view.setUint32(bytes.length - 4, crc(bytes.subarray(BATCH_HEADER_BYTES, -4)), true);
   view.setUint32(32, crc(bytes.subarray(BATCH_HEADER_BYTES)), true);
   view.setUint32(40, crc(bytes.subarray(0, 40)), true);
-  expect(() => readBatch(bytes, 0, crc)).toThrow("unknown kind 16");
+  expect(() => readBatch(bytes, 0, crc)).toThrow("unknown kind 255");
 });
 
 test("a segment header reads back, and every flip and cut of it is detected", () => {
@@ -113,7 +123,7 @@ test("a segment header reads back, and every flip and cut of it is detected", ()
   expect(() => encodeSegmentHeader({ base: lsn(0), shard: "0123456789abcdef0" }, crc)).toThrow(RangeError);
 });
 
-test("the WAL segment of version 1 still reads, and is still written so", () => {
+test("the first WAL segment still reads", () => {
   const bytes = fixture("wal-segment-1");
   expect(decodeSegmentHeader(bytes, crc)).toEqual({ version: 1, base: 5_000_000_000, shard: "a1b2c3" });
   const reading = readBatch(bytes, SEGMENT_HEADER_BYTES, crc);
@@ -121,6 +131,19 @@ test("the WAL segment of version 1 still reads, and is still written so", () => 
   expect(reading.end).toBe(bytes.length);
   expect(reading.frames.map(({ header }) => header.kind)).toEqual(["create", "append", "touch", "delete"]);
   expect(reading.frames[1]?.header).toMatchObject({ lengths: [2, 2, 3], streamSeq: "0042", closed: true });
+  expect(reading.frames[0]?.header).toMatchObject({ start: 0, payloadBytes: 5, lineage: sampleIdentity.lineage });
+});
+
+test("the WAL segment with forks and soft deletes still reads, and is still written so", () => {
+  const bytes = fixture("wal-segment-2");
+  const reading = readBatch(bytes, SEGMENT_HEADER_BYTES, crc);
+  if (reading.kind !== "batch") throw new Error(JSON.stringify(reading));
+  expect(reading.end).toBe(bytes.length);
+  const kinds = reading.frames.map(({ header }) => header.kind);
+  expect(kinds).toEqual(["create", "append", "touch", "delete", "create", "soft-delete"]);
+  expect(reading.frames.map(({ headerAt }) => bytes[headerAt + 8])).toEqual([1, 2, 4, 3, 5, 6]);
+  const fork = frames[4] as Extract<Frame, { kind: "create" }>;
+  expect(reading.frames[4]?.header).toMatchObject({ start: 7, payloadBytes: 2, lineage: fork.lineage });
   const header = encodeSegmentHeader({ base: lsn(5_000_000_000), shard: "a1b2c3" }, crc);
   const batch = encodeBatch({ lsn: lsn(5_000_000_040), atMs: 1_760_000_000_009, frames, crc });
   expect(same(concat([header, ...batch.buffers]), bytes)).toBe(true);

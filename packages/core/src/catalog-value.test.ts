@@ -12,7 +12,7 @@ import {
   sampleState,
 } from "../test-support/codec.ts";
 import { generation, lsn, position } from "./brand.ts";
-import { DecodeError } from "./bytes.ts";
+import { ByteWriter, DecodeError } from "./bytes.ts";
 import {
   decodeCounted,
   decodeExtent,
@@ -63,8 +63,32 @@ test.each(kinds)("every bit flip and every cut of a %s value is detected", (_, v
   for (const short of cuts(encoded)) expect(() => decode(short)).toThrow(DecodeError);
 });
 
-test.each(kinds)("a %s value of version 1 still reads, and is still written so", (name, value, encoded, decode) => {
-  const bytes = fixture(`catalog-${name}-1`);
+/** `value` with another version byte and the checksum that goes with it. */
+function ofVersion(value: Uint8Array, version: number, kind: "stream" | "counted", name: string): Uint8Array {
+  const key = new ByteWriter();
+  key.u8(kind === "stream" ? 1 : 4);
+  key.varint(0);
+  key.string(name);
+  const bytes = value.slice();
+  bytes[0] = version;
+  new DataView(bytes.buffer).setUint32(bytes.length - 4, crc(bytes.subarray(0, -4), crc(key.take())), true);
+  return bytes;
+}
+
+test("a stream value of version 1 still reads: it knew no soft deletes", () => {
+  const bytes = fixture("catalog-stream-1");
+  expect(decodeStreamRecord(bytes, crc)).toEqual({ ...sampleState, softDeleted: false });
+});
+
+test("a stream value of a later version, and another value of a stream's version, are refused", () => {
+  const [stream2, count1] = [encodeStreamRecord(sampleState, crc), encodeCounted(object, count, crc)];
+  expect(() => decodeStreamRecord(ofVersion(stream2, 3, "stream", ""), crc)).toThrow("unknown version 3");
+  expect(() => decodeStreamRecord(ofVersion(stream2, 0, "stream", ""), crc)).toThrow("unknown version 0");
+  expect(() => decodeCounted(object, ofVersion(count1, 2, "counted", object), crc)).toThrow("unknown version 2");
+});
+
+test.each(kinds)("a %s value still reads, and is still written so", (name, value, encoded, decode) => {
+  const bytes = fixture(`catalog-${name}-${name === "stream" ? 2 : 1}`);
   expect(decode(bytes)).toEqual(value);
   expect(encoded).toEqual(bytes);
 });

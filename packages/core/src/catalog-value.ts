@@ -25,9 +25,12 @@ import {
 } from "./stream-codec.ts";
 import type { ProducerState, StreamState } from "./stream-state.ts";
 
-const VERSION = 1;
+const KIND = { stream: 1, producer: 2, extent: 3, counted: 4, meta: 5, subscription: 16, link: 17 } as const;
 
-const KIND = { stream: 1, producer: 2, extent: 3, counted: 4, meta: 5 } as const;
+/** Of every kind but a stream's. */
+const VERSION = 1;
+/** Version 1 knew no soft-deleted streams. */
+const STREAM_VERSION = 2;
 
 /** The bytes that stand for a key in its value's checksum. */
 function keyBytes(kind: keyof typeof KIND, id: number, name: string): Uint8Array {
@@ -38,9 +41,9 @@ function keyBytes(kind: keyof typeof KIND, id: number, name: string): Uint8Array
   return writer.take();
 }
 
-function open(): ByteWriter {
+function open(version: number = VERSION): ByteWriter {
   const writer = new ByteWriter(128);
-  writer.u8(VERSION);
+  writer.u8(version);
   return writer;
 }
 
@@ -49,8 +52,8 @@ function close(writer: ByteWriter, key: Uint8Array, crc: Crc32): Uint8Array {
   return writer.take();
 }
 
-/** A reader of the fields of a value whose checksum holds. */
-function check(bytes: Uint8Array, key: Uint8Array, crc: Crc32): ByteReader {
+/** A reader of the fields of a value whose checksum holds; its version, `versionMax` at most, is its first byte. */
+function check(bytes: Uint8Array, key: Uint8Array, crc: Crc32, versionMax: number = VERSION): ByteReader {
   const crcAt = bytes.length - 4;
   if (crcAt < 1) throw new DecodeError(`catalog value of ${bytes.length} bytes`, 0);
   if (crc(bytes.subarray(0, crcAt), crc(key)) !== new ByteReader(bytes, crcAt).u32()) {
@@ -58,7 +61,7 @@ function check(bytes: Uint8Array, key: Uint8Array, crc: Crc32): ByteReader {
   }
   const reader = new ByteReader(bytes, 0, crcAt);
   const version = reader.u8();
-  if (version !== VERSION) throw new DecodeError(`catalog value of unknown version ${version}`, 0);
+  if (version < 1 || version > versionMax) throw new DecodeError(`catalog value of unknown version ${version}`, 0);
   return reader;
 }
 
@@ -66,7 +69,7 @@ const streamKey: Uint8Array = keyBytes("stream", 0, "");
 
 /** A stream's state; the value carries the stream's id itself, because paths and ids both lead to it. */
 export function encodeStreamRecord(state: StreamState, crc: Crc32): Uint8Array {
-  const writer = open();
+  const writer = open(STREAM_VERSION);
   writeIdentity(writer, state.identity);
   writer.varint(state.tail);
   writer.varint(state.horizon);
@@ -74,13 +77,14 @@ export function encodeStreamRecord(state: StreamState, crc: Crc32): Uint8Array {
   writeNullableProducer(writer, state.closedBy);
   writeNullableString(writer, state.streamSeq);
   writer.varint(state.touchedAtMs);
+  writeFlag(writer, state.softDeleted);
   writeFlag(writer, state.deleted);
   writer.varint(state.lsn);
   return close(writer, streamKey, crc);
 }
 
 export function decodeStreamRecord(bytes: Uint8Array, crc: Crc32): StreamState {
-  const reader = check(bytes, streamKey, crc);
+  const reader = check(bytes, streamKey, crc, STREAM_VERSION);
   const state: StreamState = {
     identity: readIdentity(reader),
     tail: position(reader.varint()),
@@ -89,6 +93,7 @@ export function decodeStreamRecord(bytes: Uint8Array, crc: Crc32): StreamState {
     closedBy: readNullableProducer(reader),
     streamSeq: readNullableString(reader),
     touchedAtMs: reader.varint(),
+    softDeleted: bytes[0] === 1 ? false : readFlag(reader),
     deleted: readFlag(reader),
     lsn: lsn(reader.varint()),
   };
@@ -188,3 +193,6 @@ export function decodeMeta(name: string, bytes: Uint8Array, crc: Crc32): number 
   reader.finish();
   return value;
 }
+
+/** What the files need that own other key kinds' values. */
+export { check as checkCatalogValue, close as closeCatalogValue, keyBytes as catalogKey, open as openCatalogValue };

@@ -33,6 +33,7 @@ test("a new stream's state has nothing trimmed, closed by nobody, without sequen
     closedBy: null,
     streamSeq: null,
     touchedAtMs: 1000,
+    softDeleted: false,
     deleted: false,
     lsn: 9,
   });
@@ -88,6 +89,9 @@ test.each<[string, StreamState | undefined, Partial<CreateRequest>, string]>([
   ["open, asked closed", state({}), { closed: true }, "conflict"],
   ["expired", state({ expiresAtMs: 2000 }), {}, "create"],
   ["expired window", state({ ttlSeconds: 1 }), { contentType: "application/json" }, "create"],
+  ["soft-deleted", { ...state({}), softDeleted: true }, {}, "conflict"],
+  ["soft-deleted and past its time", { ...state({ ttlSeconds: 1 }), softDeleted: true }, { ttlSeconds: 1 }, "conflict"],
+  ["soft-deleted, then deleted", { ...state({}), softDeleted: true, deleted: true }, {}, "create"],
   ["deleted", { ...state({}), deleted: true }, {}, "create"],
 ])("a PUT on %s", (_name, existing, change, kind) => {
   expect(decideCreate(existing, { ...plain, ...change }, 2000).kind).toBe(kind);

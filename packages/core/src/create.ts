@@ -9,7 +9,7 @@ import {
   sameMediaType,
   type RequestHeaders,
 } from "./headers.ts";
-import type { StreamIdentity, StreamState } from "./stream-state.ts";
+import type { StreamConfig, StreamIdentity, StreamState } from "./stream-state.ts";
 
 /** The type of a stream whose creator names none. */
 export const DEFAULT_CONTENT_TYPE = "application/octet-stream";
@@ -48,17 +48,33 @@ export function parseCreate(headers: RequestHeaders): ParsedCreate {
   return { kind: "request", request: { contentType, ttlSeconds, expiresAtMs, closed } };
 }
 
-/** Judges a PUT against the stream of that path, if there is one. A deleted or expired stream gives way to a new one. */
+/**
+ * Judges a PUT against the stream of that path, if there is one. A deleted or expired stream gives way to a new one; a
+ * soft-deleted one does not (section 4.2). An existing fork is what a plain PUT asks for when its configuration is.
+ */
 export function decideCreate(existing: StreamState | undefined, request: CreateRequest, nowMs: number): CreateOutcome {
   if (existing === undefined || existing.deleted || isExpired(existing, nowMs)) return { kind: "create" };
+  const contentType = request.contentType ?? DEFAULT_CONTENT_TYPE;
+  return decideSameConfig(existing, { ...request, contentType }, request);
+}
+
+/** Whether a stream that is there has the configuration `wanted`; `request` is compared where it says more than that. */
+export function decideSameConfig(
+  existing: StreamState,
+  wanted: StreamConfig,
+  request: CreateRequest,
+): Exclude<CreateOutcome, { kind: "create" }> {
   const { config } = existing.identity;
-  if (!sameMediaType(config.contentType, request.contentType ?? DEFAULT_CONTENT_TYPE)) {
+  if (existing.softDeleted) {
+    return { kind: "conflict", detail: "a deleted stream is kept under this path until its forks are deleted" };
+  }
+  if (!sameMediaType(config.contentType, request.contentType ?? wanted.contentType)) {
     return { kind: "conflict", detail: `the stream exists with content type ${config.contentType}` };
   }
-  if (config.ttlSeconds !== request.ttlSeconds) {
+  if (config.ttlSeconds !== wanted.ttlSeconds) {
     return { kind: "conflict", detail: "the stream exists with another Stream-TTL" };
   }
-  if (config.expiresAtMs !== request.expiresAtMs) {
+  if (config.expiresAtMs !== wanted.expiresAtMs) {
     return { kind: "conflict", detail: "the stream exists with another Stream-Expires-At" };
   }
   if (existing.closed !== request.closed) {
@@ -86,6 +102,7 @@ export function newStreamState({ identity, tail, closed, touchedAtMs, lsn }: New
     closedBy: null,
     streamSeq: null,
     touchedAtMs,
+    softDeleted: false,
     deleted: false,
     lsn,
   };

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
 import { generation, lsn, position } from "./brand.ts";
 import { newStreamState } from "./create.ts";
-import { decideDelete } from "./delete.ts";
+import { decideDelete, type DeleteOutcome } from "./delete.ts";
+import type { StreamState } from "./stream-state.ts";
 
 const id = generation(4);
 const open = newStreamState({
@@ -18,13 +19,18 @@ const open = newStreamState({
   lsn: lsn(1),
 });
 
-test("a live stream is deleted, closed or not", () => {
-  expect(decideDelete(open, 1999)).toBe("delete");
-  expect(decideDelete({ ...open, closed: true }, 1999)).toBe("delete");
-});
+const soft = { ...open, softDeleted: true };
 
-test("an unknown, deleted or expired stream is missing", () => {
-  expect(decideDelete(undefined, 0)).toBe("missing");
-  expect(decideDelete({ ...open, deleted: true }, 1000)).toBe("missing");
-  expect(decideDelete(open, 2000)).toBe("missing");
+test.each<[string, StreamState | undefined, number, DeleteOutcome, DeleteOutcome]>([
+  ["an open stream", open, 1999, "delete", "soft-delete"],
+  ["a closed stream", { ...open, closed: true }, 1999, "delete", "soft-delete"],
+  ["an expired stream", open, 2000, "missing", "gone"],
+  ["a soft-deleted stream", soft, 1999, "gone", "gone"],
+  ["a soft-deleted stream past its time", soft, 2000, "gone", "gone"],
+  ["a stream whose forks are gone", { ...soft, deleted: true }, 1999, "missing", "missing"],
+  ["a deleted stream", { ...open, deleted: true }, 1000, "missing", "missing"],
+  ["no stream", undefined, 0, "missing", "missing"],
+])("a DELETE of %s, without forks and with them", (_name, state, nowMs, without, withForks) => {
+  expect(decideDelete(state, false, nowMs)).toBe(without);
+  expect(decideDelete(state, true, nowMs)).toBe(withForks);
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { generation, position } from "./brand.ts";
-import { ifNoneMatch, rangeEtag, type EtagRange } from "./etag.ts";
+import { encodedEtag, ifNoneMatch, rangeEtag, type EtagRange } from "./etag.ts";
 
 const range: EtagRange = {
   id: generation(7),
@@ -41,6 +41,13 @@ describe("entity tags", () => {
       { atTail: true, closed: true },
     ];
     expect(new Set(changes.map((change) => rangeEtag({ ...range, ...change }))).size).toBe(changes.length);
+  });
+
+  test("each coding of a body has a tag of its own, which no other matches", () => {
+    const etag = rangeEtag({ ...range, atTail: true });
+    const tags = [etag, encodedEtag(etag, "gzip"), encodedEtag(etag, "deflate")];
+    expect(tags).toEqual(['"7:9:0:1024:t"', '"7:9:0:1024:t:gzip"', '"7:9:0:1024:t:deflate"']);
+    for (const tag of tags) expect(tags.filter((other) => ifNoneMatch(tag, other))).toEqual([tag]);
   });
 
   test.each<[string | undefined, boolean]>([

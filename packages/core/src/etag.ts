@@ -3,6 +3,7 @@
  * headers that a cache has stored.
  */
 import type { Generation, Position } from "./brand.ts";
+import type { ContentCoding } from "./content-encoding.ts";
 
 /** What one response holds: bytes [start, end) of a stream, and what it said about the stream's end. */
 export interface EtagRange {
@@ -24,6 +25,11 @@ export interface EtagRange {
 export function rangeEtag(range: EtagRange): string {
   const reach = range.atTail ? (range.closed ? ":t:c" : ":t") : "";
   return `"${range.id}:${range.generation ?? range.id}:${range.start}:${range.end}${reach}"`;
+}
+
+/** The tag of the same range as a compressed body, which is other bytes: the coding is added inside the quotes. */
+export function encodedEtag(etag: string, coding: ContentCoding): string {
+  return `${etag.slice(0, -1)}:${coding}"`;
 }
 
 /** One member of the list, its opaque tag captured with the quotes; commas may stand inside them. */

@@ -122,3 +122,15 @@ test("an unrecorded use never makes a recovered stream expire early", () => {
   expect(recoveredExpiresAtMs(state(null, 50_000))).toBe(50_000);
   expect(recoveredExpiresAtMs(state(null, null))).toBe(Infinity);
 });
+
+test("a soft-deleted stream stays for its forks: it neither expires nor is touched", () => {
+  for (const kept of [state(5, null), state(0, null), state(null, 50_000)].map((one) => ({
+    ...one,
+    softDeleted: true,
+  }))) {
+    expect(expiresAtMs(kept)).toBe(Infinity);
+    expect(recoveredExpiresAtMs(kept)).toBe(Infinity);
+    expect(isExpired(kept, Number.MAX_SAFE_INTEGER)).toBe(false);
+    expect(touchDue(kept, Number.MAX_SAFE_INTEGER)).toBe(false);
+  }
+});

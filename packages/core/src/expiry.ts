@@ -45,8 +45,12 @@ export function parseExpiresAt(text: string): number | HeaderError {
   return at > LAST_MS ? malformed : Math.max(0, at);
 }
 
-/** When the stream expires, in milliseconds since 1970; Infinity for never. */
+/**
+ * When the stream expires, in milliseconds since 1970; Infinity for never. A soft-deleted stream stays for its forks,
+ * however long they last (protocol section 4.2).
+ */
 export function expiresAtMs(state: StreamState): number {
+  if (state.softDeleted) return Infinity;
   const { ttlSeconds, expiresAtMs } = state.identity.config;
   if (ttlSeconds !== null) return state.touchedAtMs + ttlSeconds * MS_PER_SECOND;
   return expiresAtMs ?? Infinity;
@@ -63,7 +67,7 @@ function touchSlackMs(ttlSeconds: number): number {
 /** Whether a read at `nowMs` is worth a touch frame: `touchedAtMs` is the last *recorded* use, and lies far enough back. */
 export function touchDue(state: StreamState, nowMs: number): boolean {
   const { ttlSeconds } = state.identity.config;
-  return ttlSeconds !== null && nowMs - state.touchedAtMs >= touchSlackMs(ttlSeconds);
+  return ttlSeconds !== null && !state.softDeleted && nowMs - state.touchedAtMs >= touchSlackMs(ttlSeconds);
 }
 
 /** expiresAtMs for a state read back after a crash, which may lack a use that was too recent to be recorded. */

@@ -21,6 +21,8 @@ import {
   writeProducers,
 } from "./stream-codec.ts";
 import type { LineageEntry, ProducerTuple, StreamConfig } from "./stream-state.ts";
+import { readSubscriptionFields, writeSubscriptionFields } from "./subscription-codec.ts";
+import type { SubscriptionFrame } from "./subscription.ts";
 
 interface FrameBase {
   readonly stream: Generation;
@@ -59,6 +61,12 @@ export interface DeleteFrame extends FrameBase {
   readonly reason: "request" | "expired";
 }
 
+/** The stream was deleted while forks referred to it: nobody reads it by its name any more, and its bytes stay. */
+export interface SoftDeleteFrame extends FrameBase {
+  readonly kind: "soft-delete";
+  readonly reason: "request" | "expired";
+}
+
 /** A sliding TTL was renewed at `atMs`. */
 export interface TouchFrame extends FrameBase {
   readonly kind: "touch";
@@ -71,7 +79,7 @@ interface Payload {
 
 export interface CreateFrame extends CreateFields, Payload {}
 export interface AppendFrame extends AppendFields, Payload {}
-export type Frame = CreateFrame | AppendFrame | DeleteFrame | TouchFrame;
+export type Frame = CreateFrame | AppendFrame | DeleteFrame | SoftDeleteFrame | TouchFrame | SubscriptionFrame;
 
 interface Encoded {
   /** Bytes of the header, its CRC included; the payload follows at once. */
@@ -84,26 +92,38 @@ interface Encoded {
 export interface CreateHeader extends CreateFields, Encoded {}
 export interface AppendHeader extends AppendFields, Encoded {}
 export interface DeleteHeader extends DeleteFrame, Encoded {}
+export interface SoftDeleteHeader extends SoftDeleteFrame, Encoded {}
 export interface TouchHeader extends TouchFrame, Encoded {}
+export interface SubscriptionHeader extends SubscriptionFrame, Encoded {}
 /** A frame without its payload. */
-export type FrameHeader = CreateHeader | AppendHeader | DeleteHeader | TouchHeader;
+export type FrameHeader =
+  | CreateHeader
+  | AppendHeader
+  | DeleteHeader
+  | SoftDeleteHeader
+  | TouchHeader
+  | SubscriptionHeader;
 
 /** Bytes before the kind-specific fields. */
 const FIXED_BYTES = 36;
 /** A header's least size: the fixed part, an empty length table and the CRC. */
 export const FRAME_HEADER_BYTES_MIN: number = FIXED_BYTES + 5;
 
-const KIND = { create: 1, append: 2, delete: 3, touch: 4 } as const;
+const KIND = { create: 1, append: 2, delete: 3, touch: 4, "soft-delete": 6, subscription: 16 } as const;
 
-/** The one flag: a create or append closes the stream, a delete came from expiry. A touch has none. */
+/** A create whose stream inherits bytes: a version that knows no forks must refuse it. */
+const FORK = 5;
+
+/** The one flag: a create or append closes the stream, a delete came from expiry. Others have none. */
 const FLAG = 1;
 
 const noPayload: readonly Uint8Array[] = [];
 const noLengths: readonly number[] = [];
 
 function frameFlag(frame: Frame): number {
-  if (frame.kind === "touch") return 0;
-  return (frame.kind === "delete" ? frame.reason === "expired" : frame.closed) ? FLAG : 0;
+  if (frame.kind === "touch" || frame.kind === "subscription") return 0;
+  const isDelete = frame.kind === "delete" || frame.kind === "soft-delete";
+  return (isDelete ? frame.reason === "expired" : frame.closed) ? FLAG : 0;
 }
 
 function writeFields(writer: ByteWriter, frame: Frame): void {
@@ -115,6 +135,8 @@ function writeFields(writer: ByteWriter, frame: Frame): void {
     writer.string(frame.path);
     writeConfig(writer, frame.config);
     writeLineage(writer, frame.lineage);
+  } else if (frame.kind === "subscription") {
+    writeSubscriptionFields(writer, frame);
   }
 }
 
@@ -160,7 +182,7 @@ export function encodeFrameHeaderInto(writer: ByteWriter, frame: Frame, crc: Crc
   const at = writer.length;
   writer.u32(0);
   writer.u32(payloadBytes);
-  writer.u8(KIND[frame.kind]);
+  writer.u8(frame.kind === "create" && frame.lineage.length > 1 ? FORK : KIND[frame.kind]);
   writer.u8(frameFlag(frame));
   writer.u16(0);
   writer.u64(frame.stream);
@@ -186,13 +208,18 @@ function readKind(reader: ByteReader, at: number): Frame["kind"] {
   const code = reader.u8();
   switch (code) {
     case KIND.create:
+    case FORK:
       return "create";
     case KIND.append:
       return "append";
     case KIND.delete:
       return "delete";
+    case KIND["soft-delete"]:
+      return "soft-delete";
     case KIND.touch:
       return "touch";
+    case KIND.subscription:
+      return "subscription";
     default:
       throw new DecodeError(`frame of unknown kind ${code}`, at);
   }
@@ -234,13 +261,39 @@ function readAppend(reader: ByteReader, fixed: Fixed): AppendHeader {
   return { kind: "append", ...what, headerBytes, payloadBytes, blockCrcs };
 }
 
-function readBare(reader: ByteReader, kind: "delete" | "touch", fixed: Fixed, at: number): DeleteHeader | TouchHeader {
+function readBare(
+  reader: ByteReader,
+  kind: "delete" | "soft-delete" | "touch",
+  fixed: Fixed,
+  at: number,
+): DeleteHeader | SoftDeleteHeader | TouchHeader {
   const { headerBytes, payloadBytes, flag, stream, atMs, start } = fixed;
   if (payloadBytes !== 0 || start !== 0) throw new DecodeError(`${kind} frame with a payload`, at);
   const { blockCrcs } = readPayloadFields(reader, 0);
   if (kind === "touch") return { kind, stream, atMs, headerBytes, payloadBytes, blockCrcs };
   const reason = flag ? "expired" : "request";
   return { kind, stream, atMs, reason, headerBytes, payloadBytes, blockCrcs };
+}
+
+function readSubscription(reader: ByteReader, fixed: Fixed, at: number): SubscriptionHeader {
+  const { headerBytes, payloadBytes, stream, atMs, start } = fixed;
+  if (payloadBytes !== 0 || start !== 0) throw new DecodeError("subscription frame with a payload", at);
+  const fields = readSubscriptionFields(reader);
+  const { blockCrcs } = readPayloadFields(reader, 0);
+  return { kind: "subscription", stream, atMs, ...fields, headerBytes, payloadBytes, blockCrcs };
+}
+
+function readKindFields(reader: ByteReader, kind: Frame["kind"], fixed: Fixed, at: number): FrameHeader {
+  switch (kind) {
+    case "create":
+      return readCreate(reader, fixed);
+    case "append":
+      return readAppend(reader, fixed);
+    case "subscription":
+      return readSubscription(reader, fixed, at);
+    default:
+      return readBare(reader, kind, fixed, at);
+  }
 }
 
 /** The header that starts at byte `at`; its CRC is checked before anything in it is believed. @throws DecodeError */
@@ -256,19 +309,14 @@ export function decodeFrameHeader(bytes: Uint8Array, at: number, crc: Crc32): Fr
   const payloadBytes = reader.u32();
   const kind = readKind(reader, at);
   const flags = reader.u8();
-  if (flags > (kind === "touch" ? 0 : FLAG) || reader.u16() !== 0)
+  if (flags > (kind === "touch" || kind === "subscription" ? 0 : FLAG) || reader.u16() !== 0)
     throw new DecodeError(`${kind} frame with unknown flags`, at);
   const stream = generation(reader.u64());
   const atMs = reader.u64();
   const start = position(reader.u64());
   if (start + payloadBytes > Number.MAX_SAFE_INTEGER) throw new DecodeError("frame passes the last position", at);
   const fixed: Fixed = { headerBytes, payloadBytes, flag: flags === FLAG, stream, atMs, start };
-  const header =
-    kind === "create"
-      ? readCreate(reader, fixed)
-      : kind === "append"
-        ? readAppend(reader, fixed)
-        : readBare(reader, kind, fixed, at);
+  const header = readKindFields(reader, kind, fixed, at);
   reader.finish();
   return header;
 }

@@ -12,6 +12,8 @@ export const PRODUCER_ID_BYTES_MAX = 256;
 export const STREAM_SEQ_BYTES_MAX = 256;
 /** A hundred years; a longer sliding window is refused. */
 export const TTL_SECONDS_MAX = 3_155_760_000;
+/** Entries of a fork's lineage, its own included: its identity lists them all. */
+export const LINEAGE_MAX = 1_024;
 export const JSON_MESSAGES_MAX = 1_000_000;
 /** A stream at least this large in one WAL segment gets objects of its own. */
 export const SEGMENT_OBJECT_BYTES_MIN: number = 4 * 1024 * 1024;
@@ -37,7 +39,33 @@ export const CACHE_FILES_MAX = 16_384;
 export const BODIES_IN_FLIGHT_BYTES_MAX: number = 32 * 1024 * 1024;
 /** Request bodies being received or waiting for their commit. */
 export const REQUEST_BODIES_BYTES_MAX: number = 512 * 1024 * 1024;
+/** A smaller response body is not compressed. */
+export const COMPRESSED_BYTES_MIN = 1024;
+/** Compressed responses under way, each with about 300 KiB of its own; past it, responses go out as they are. */
+export const COMPRESSED_RESPONSES_MAX = 64;
+/** How many of them compress at the same moment: the threads that do it are the ones that sync the log. */
+export const COMPRESSION_THREADS_MAX = 2;
 /** A reader that takes nothing for this long is dropped, at the latest after twice the time. */
 export const STALLED_READER_MS = 30_000;
 /** Hot extents that the WAL may hold before appends are refused as if its bytes were used up. */
 export const HOT_EXTENTS_MAX = 4_000_000;
+export const SUBSCRIPTIONS_MAX = 200_000;
+/** Streams that one subscription follows. */
+export const SUBSCRIPTION_LINKS_MAX = 100_000;
+export const SUBSCRIPTION_STREAMS_PER_REQUEST_MAX = 1_000;
+export const SUBSCRIPTION_ACKS_PER_REQUEST_MAX = 10_000;
+export const SUBSCRIPTION_NAME_BYTES_MAX = 256;
+export const SUBSCRIPTION_PATTERN_BYTES_MAX = 1_024;
+export const SUBSCRIPTION_PATTERN_SEGMENTS_MAX = 64;
+export const SUBSCRIPTION_DESCRIPTION_BYTES_MAX = 1_024;
+export const WEBHOOK_URL_BYTES_MAX = 2_048;
+/** A pull-wake worker's name. */
+export const WORKER_BYTES_MAX = 256;
+/** A subscription's lease (protocol section 6.2). */
+export const LEASE_TTL_MIN_MS = 1_000;
+export const LEASE_TTL_MAX_MS = 600_000;
+export const LEASE_TTL_DEFAULT_MS = 30_000;
+/** Wait before a webhook is tried again: doubled from the least to the most, give or take the jitter (section 7.1). */
+export const WEBHOOK_RETRY_MIN_MS = 1_000;
+export const WEBHOOK_RETRY_MAX_MS = 60_000;
+export const WEBHOOK_RETRY_JITTER = 0.2;

@@ -8,6 +8,7 @@ import { position } from "./brand.ts";
 import type { Generation, Lsn, Position } from "./brand.ts";
 import { StreamError } from "./errors.ts";
 import type { StreamErrorCode } from "./errors.ts";
+import { ownStart } from "./lineage.ts";
 import type { AppendHeader, CreateHeader, FrameHeader } from "./frame.ts";
 import type { ProducerState, ProducerTuple, StreamIdentity, StreamState } from "./stream-state.ts";
 
@@ -27,6 +28,7 @@ export interface StreamDigest {
   readonly producers: readonly ProducerTuple[];
   /** Time of the last frame that renews a sliding TTL. */
   readonly touchedAtMs: number | null;
+  readonly softDeleted: boolean;
   readonly deleted: boolean;
   /** LSN just past the stream's last frame in the segment. */
   readonly lsn: Lsn;
@@ -37,18 +39,20 @@ function fail(code: StreamErrorCode, stream: Generation, lsn: Lsn, what: string)
 }
 
 function created(header: CreateHeader, lsn: Lsn): StreamState {
-  if (header.start !== 0 || header.lineage.length === 0) {
-    fail("corrupt-wal", header.stream, lsn, "a create frame that does not start at 0 or has no lineage");
-  }
   const { stream: id, path, config, lineage, atMs: createdAtMs, closed } = header;
+  const identity: StreamIdentity = { id, path, config, createdAtMs, lineage };
+  if (lineage.length === 0 || header.start !== ownStart(identity)) {
+    fail("corrupt-wal", id, lsn, "a create frame that does not start where its lineage does");
+  }
   return {
-    identity: { id, path, config, createdAtMs, lineage },
-    tail: position(header.payloadBytes),
+    identity,
+    tail: position(header.start + header.payloadBytes),
     horizon: position(0),
     closed,
     closedBy: null,
     streamSeq: null,
     touchedAtMs: createdAtMs,
+    softDeleted: false,
     deleted: false,
     lsn,
   };
@@ -80,9 +84,15 @@ export function applyFrame(state: StreamState | undefined, header: FrameHeader, 
     if (state !== undefined) fail("corrupt-wal", header.stream, lsnEnd, "a second create frame");
     return created(header, lsnEnd);
   }
+  if (header.kind === "subscription") fail("corrupt-wal", header.stream, lsnEnd, "a frame of a subscription");
   if (state === undefined) fail("corrupt-wal", header.stream, lsnEnd, `a ${header.kind} frame before its create frame`);
   if (state.deleted) fail("corrupt-wal", header.stream, lsnEnd, `a ${header.kind} frame after its delete frame`);
+  if (state.softDeleted && header.kind !== "delete") {
+    fail("corrupt-wal", header.stream, lsnEnd, `a ${header.kind} frame after its soft delete`);
+  }
   switch (header.kind) {
+    case "soft-delete":
+      return { ...state, softDeleted: true, lsn: lsnEnd };
     case "append":
       return appended(state, header, lsnEnd);
     case "delete":
@@ -100,12 +110,13 @@ function digestBase(state: StreamState | undefined, digest: StreamDigest): Strea
   if (state !== undefined) fail("corrupt-object", stream, lsn, "a roll record creates a stream that is there already");
   return {
     identity,
-    tail: position(0),
+    tail: ownStart(identity),
     horizon: position(0),
     closed: false,
     closedBy: null,
     streamSeq: null,
     touchedAtMs: identity.createdAtMs,
+    softDeleted: false,
     deleted: false,
     lsn,
   };
@@ -123,6 +134,9 @@ export function applyDigest(
   if (state !== undefined && digest.lsn <= state.lsn) return state;
   const base = digestBase(state, digest);
   if (base.deleted) fail("corrupt-object", digest.stream, digest.lsn, "a roll record continues a deleted stream");
+  if (base.softDeleted && (digest.touchedAtMs !== null || digest.softDeleted || !digest.deleted)) {
+    fail("corrupt-object", digest.stream, digest.lsn, "a roll record continues a soft-deleted stream");
+  }
   if (digest.start !== null && (base.closed || digest.start !== base.tail)) {
     const found = `${base.closed ? "closed" : "open"} at ${base.tail}`;
     fail("corrupt-object", digest.stream, digest.lsn, `a roll record continues it at ${digest.start}, it is ${found}`);
@@ -135,6 +149,7 @@ export function applyDigest(
     closedBy: digest.closedBy ?? base.closedBy,
     streamSeq: digest.streamSeq ?? base.streamSeq,
     touchedAtMs: digest.touchedAtMs ?? base.touchedAtMs,
+    softDeleted: base.softDeleted || digest.softDeleted,
     deleted: digest.deleted,
     lsn: digest.lsn,
   };

@@ -5,6 +5,7 @@ import { anySteps, historyOf } from "../test-support/history.ts";
 import { generation, lsn, position } from "./brand.ts";
 import type { AppendHeader } from "./frame.ts";
 import { OBJECT_BYTES_TARGET, SEGMENT_OBJECT_BYTES_MIN } from "./limits.ts";
+import { ownStart } from "./lineage.ts";
 import { applyDigest } from "./replay.ts";
 import { planRoll } from "./roll-plan.ts";
 import type { PlannedExtent } from "./roll-plan.ts";
@@ -48,6 +49,10 @@ function bytesOf(extent: PlannedExtent, segment: Uint8Array): Uint8Array {
   return concat(pieces);
 }
 
+function startOf(states: ReadonlyMap<number, StreamState>, stream: number): number {
+  return ownStart(states.get(stream)!.identity);
+}
+
 test("the digests of all segments fold into the states that the frames fold into", () => {
   fc.assert(
     fc.property(anySteps, (steps) => {
@@ -75,14 +80,16 @@ test("the extents of all segments are every stream's bytes, but for segments in 
       for (const segment of segments) {
         const { objects } = planRoll(segment.frames, segment);
         for (const extent of objects.flatMap((object) => object.extents)) {
-          expect(extent.start).toBe(ends.get(extent.stream) ?? 0);
+          expect(extent.start).toBe(ends.get(extent.stream) ?? startOf(states, extent.stream));
           expect(extent.lengths.reduce((sum, length) => sum + length, 0)).toBe(extent.end - extent.start);
           const content = contents.get(extent.stream) as Uint8Array;
           expect(same(bytesOf(extent, segment.bytes), content.subarray(extent.start, extent.end))).toBe(true);
           ends.set(extent.stream, extent.end);
         }
       }
-      for (const [stream, state] of states) if (!state.deleted) expect(ends.get(stream) ?? 0).toBe(state.tail);
+      for (const [stream, state] of states) {
+        if (!state.deleted) expect(ends.get(stream) ?? startOf(states, stream)).toBe(state.tail);
+      }
     }),
   );
 });

@@ -6,10 +6,12 @@
 import { lsn, position } from "./brand.ts";
 import type { Generation, Lsn, Position } from "./brand.ts";
 import { StreamError } from "./errors.ts";
-import type { AppendHeader, CreateHeader, FrameHeader } from "./frame.ts";
+import type { AppendHeader, CreateHeader, FrameHeader, SubscriptionHeader } from "./frame.ts";
 import { OBJECT_BYTES_TARGET, SEGMENT_OBJECT_BYTES_MIN } from "./limits.ts";
 import type { StreamDigest } from "./replay.ts";
 import type { ProducerTuple } from "./stream-state.ts";
+import { SubscriptionFold } from "./subscription-replay.ts";
+import type { SubscriptionDigest } from "./subscription-replay.ts";
 
 /** A stream's bytes of the segment. */
 export interface PlannedExtent {
@@ -34,8 +36,11 @@ export interface RollPlan {
   readonly objects: readonly PlannedObject[];
   /** One for each stream that the segment names, by stream id. */
   readonly digests: readonly StreamDigest[];
+  /** One for each subscription that the segment names, by id. */
+  readonly subscriptions: readonly SubscriptionDigest[];
 }
 
+type StreamHeader = Exclude<FrameHeader, SubscriptionHeader>;
 type Mutable<Type> = { -readonly [Key in keyof Type]: Type[Key] };
 
 /** A stream's digest in the making, and the ends of its chain of payloads. */
@@ -105,6 +110,7 @@ function newFold(stream: Generation): Fold {
     streamSeq: null,
     producers: [],
     touchedAtMs: null,
+    softDeleted: false,
     deleted: false,
     lsn: lsn(0),
   };
@@ -126,11 +132,16 @@ function foldAppend(fold: Fold, header: AppendHeader): void {
   for (const producer of header.producers) fold.producers.set(producer.id, producer);
 }
 
-function foldFrame(fold: Fold, header: FrameHeader, payloadAt: number, payloads: Payloads): void {
+function foldFrame(fold: Fold, header: StreamHeader, payloadAt: number, payloads: Payloads): void {
   const { digest } = fold;
   if (digest.deleted) fail(header.stream, `a ${header.kind} frame after its delete frame`);
   if (header.kind === "delete") {
     digest.deleted = true;
+    return;
+  }
+  if (digest.softDeleted) fail(header.stream, `a ${header.kind} frame after its soft delete`);
+  if (header.kind === "soft-delete") {
+    digest.softDeleted = true;
     return;
   }
   digest.touchedAtMs = header.atMs;
@@ -175,11 +186,12 @@ function* cutObjects(folds: readonly Fold[], payloads: Payloads): Generator<unde
 }
 
 /**
- * The plan of one segment in the making. Frames are added in WAL order, and nothing of a frame is kept but numbers, so
- * that a caller can read, add and let others run. @throws StreamError corrupt-wal
+ * The plan of one segment in the making. Frames are added in WAL order, and nothing of a stream's frame is kept but
+ * numbers, so that a caller can read, add and let others run. @throws StreamError corrupt-wal
  */
 export class RollPlanner {
   private readonly byStream = new Map<Generation, Fold>();
+  private readonly bySubscription = new Map<Generation, SubscriptionFold>();
   private readonly payloads = new Payloads();
   private readonly base: Lsn;
   private readonly end: Lsn;
@@ -192,14 +204,19 @@ export class RollPlanner {
 
   /** `payloadAt` is a byte position in the segment file, so that the frame ends at LSN `base + payloadAt + payloadBytes`. */
   add(header: FrameHeader, payloadAt: number): void {
+    const end = lsn(this.base + payloadAt + header.payloadBytes);
+    if (end > this.end) fail(header.stream, `a frame past its segment's end, LSN ${this.end}`);
+    if (header.kind === "subscription") {
+      this.addSubscription(header, end);
+      return;
+    }
     let fold = this.byStream.get(header.stream);
     if (fold === undefined) {
       fold = newFold(header.stream);
       this.byStream.set(header.stream, fold);
     }
     foldFrame(fold, header, payloadAt, this.payloads);
-    fold.digest.lsn = lsn(this.base + payloadAt + header.payloadBytes);
-    if (fold.digest.lsn > this.end) fail(header.stream, `a frame past its segment's end, LSN ${this.end}`);
+    fold.digest.lsn = end;
   }
 
   /** The plan, step by step: a segment may touch hundreds of thousands of streams, and others want a turn meanwhile. */
@@ -214,7 +231,28 @@ export class RollPlanner {
       folds.push(fold);
       digests.push(fold.digest);
     }
-    return { base: this.base, end: this.end, objects: yield* cutObjects(folds, this.payloads), digests };
+    const subscriptions = yield* this.finishSubscriptions();
+    const { base, end } = this;
+    return { base, end, objects: yield* cutObjects(folds, this.payloads), digests, subscriptions };
+  }
+
+  private addSubscription(frame: SubscriptionHeader, end: Lsn): void {
+    let fold = this.bySubscription.get(frame.stream);
+    if (fold === undefined) {
+      fold = new SubscriptionFold();
+      this.bySubscription.set(frame.stream, fold);
+    }
+    fold.add(frame, end);
+  }
+
+  private *finishSubscriptions(): Generator<undefined, SubscriptionDigest[], undefined> {
+    const digests: SubscriptionDigest[] = [];
+    for (const id of Float64Array.from(this.bySubscription.keys()).sort()) {
+      yield;
+      const digest = this.bySubscription.get(id as Generation)!.digest();
+      if (digest !== null) digests.push(digest);
+    }
+    return digests;
   }
 }
 

@@ -9,9 +9,9 @@ import {
   crc,
   cuts,
   fixture,
-  same,
   sampleIdentity,
 } from "../test-support/codec.ts";
+import { anySubscriptionDigest, sampleSubscriptionDigest } from "../test-support/subscription.ts";
 import { generation, lsn, position } from "./brand.ts";
 import { DecodeError } from "./bytes.ts";
 import { coldExtents, decodeRollRecord, encodeRollRecord, objectKey, rollKey } from "./roll-record.ts";
@@ -44,6 +44,7 @@ const record: RollRecord = {
       streamSeq: "0042",
       producers: [{ id: "writer-é", epoch: 2, seq: 300 }],
       touchedAtMs: 1_760_000_000_000,
+      softDeleted: false,
       deleted: false,
       lsn: lsn(5_000_070_000),
     },
@@ -57,11 +58,14 @@ const record: RollRecord = {
       streamSeq: null,
       producers: [],
       touchedAtMs: null,
+      softDeleted: false,
       deleted: true,
       lsn: lsn(5_000_060_000),
     },
   ],
+  subscriptions: [],
 };
+const withSubscription: RollRecord = { ...record, subscriptions: [sampleSubscriptionDigest] };
 
 test("a roll's keys order as its numbers do", () => {
   expect(objectKey(base, 12)).toBe("objects/0000005000000000-0012.cbo");
@@ -80,11 +84,13 @@ test("every roll record reads back", () => {
       anyName,
       fc.array(anyExtent, { maxLength: 5 }),
       fc.array(anyDigest, { maxLength: 5 }),
-      (writerId, extents, digests) => {
+      fc.array(anySubscriptionDigest, { maxLength: 3 }),
+      (writerId, extents, digests, subscriptions) => {
         const some: RollRecord = {
           ...record,
           writerId,
           digests,
+          subscriptions,
           extents: extents.map(({ blocks, start, stream, offset }) => {
             const bytes = blocks.reduce((sum, block) => sum + block.payloadBytes, 0);
             const end = position(start + bytes);
@@ -98,7 +104,7 @@ test("every roll record reads back", () => {
 });
 
 test("every bit flip and every cut of a roll record is detected", () => {
-  const bytes = encodeRollRecord(record, crc);
+  const bytes = encodeRollRecord(withSubscription, crc);
   for (const damaged of bitFlips(bytes)) expect(() => decodeRollRecord(damaged, crc)).toThrow(DecodeError);
   for (const short of cuts(bytes)) expect(() => decodeRollRecord(short, crc)).toThrow(DecodeError);
 });
@@ -112,8 +118,13 @@ test("the catalog's extents name their object by key", () => {
   expect(coldExtents(record)).toMatchObject([{ object: objectKey(base, 0), start: 4, end: 300, offset: 16 }]);
 });
 
-test("the roll record of version 1 still reads, and is still written so", () => {
+test("the roll record of version 1 still reads: it knew no soft deletes and no subscriptions", () => {
   const bytes = fixture("roll-record-1");
   expect(decodeRollRecord(bytes, crc)).toEqual(record);
-  expect(same(encodeRollRecord(record, crc), bytes)).toBe(true);
+});
+
+test("a roll record of version 2 still reads, and is still written so", () => {
+  const bytes = fixture("roll-record-2");
+  expect(decodeRollRecord(bytes, crc)).toEqual(withSubscription);
+  expect(encodeRollRecord(withSubscription, crc)).toEqual(bytes);
 });

@@ -1,7 +1,7 @@
 /**
  * The roll record: the last object of a roll to be created, and its proof. `magic "CBRR" | version u16 | flags u16 |
  * fields | crc u32`, the CRC over all before it. All records in order plus the WAL that is not yet rolled make the
- * whole catalog. This file owns version 1, and the keys of a roll.
+ * whole catalog. This file owns version 2, reads version 1, and owns the keys of a roll.
  */
 
 import { generation, lsn, position } from "./brand.ts";
@@ -26,8 +26,11 @@ import {
   writeNullableString,
   writeProducers,
 } from "./stream-codec.ts";
+import { readSubscriptionDigest, writeSubscriptionDigest } from "./subscription-codec.ts";
+import type { SubscriptionDigest } from "./subscription-replay.ts";
 
-const VERSION = 1;
+/** Version 1 knew no soft-deleted streams and no subscriptions. */
+const VERSION = 2;
 /** "CBRR", read as a little-endian number. */
 const MAGIC = 0x52524243;
 
@@ -56,6 +59,7 @@ export interface RollRecord {
   readonly objects: readonly RolledObject[];
   readonly extents: readonly RolledExtent[];
   readonly digests: readonly StreamDigest[];
+  readonly subscriptions: readonly SubscriptionDigest[];
 }
 
 function digits(value: number, count: number): string {
@@ -91,6 +95,7 @@ function writeDigest(writer: ByteWriter, digest: StreamDigest): void {
   writeNullableString(writer, digest.streamSeq);
   writeProducers(writer, digest.producers);
   writeNullableNumber(writer, digest.touchedAtMs);
+  writeFlag(writer, digest.softDeleted);
   writeFlag(writer, digest.deleted);
   writer.varint(digest.lsn);
 }
@@ -100,7 +105,7 @@ function readNullablePosition(reader: ByteReader): Position | null {
   return value === null ? null : position(value);
 }
 
-function readDigest(reader: ByteReader): StreamDigest {
+function readDigest(reader: ByteReader, version: number): StreamDigest {
   return {
     stream: generation(reader.varint()),
     created: readFlag(reader) ? readIdentity(reader) : null,
@@ -111,6 +116,7 @@ function readDigest(reader: ByteReader): StreamDigest {
     streamSeq: readNullableString(reader),
     producers: readProducers(reader),
     touchedAtMs: readNullableNumber(reader),
+    softDeleted: version === 1 ? false : readFlag(reader),
     deleted: readFlag(reader),
     lsn: lsn(reader.varint()),
   };
@@ -151,6 +157,8 @@ export function encodeRollRecord(record: RollRecord, crc: Crc32): Uint8Array {
   }
   writer.varint(record.digests.length);
   for (const digest of record.digests) writeDigest(writer, digest);
+  writer.varint(record.subscriptions.length);
+  for (const digest of record.subscriptions) writeSubscriptionDigest(writer, digest);
   writer.u32(crc(writer.written()));
   return writer.take();
 }
@@ -165,7 +173,7 @@ export function decodeRollRecord(bytes: Uint8Array, crc: Crc32): RollRecord {
     throw new DecodeError("roll record fails its checksum", crcAt);
   }
   const version = reader.u16();
-  if (version !== VERSION || reader.u16() !== 0) {
+  if (version < 1 || version > VERSION || reader.u16() !== 0) {
     throw new DecodeError(`roll record of unknown version ${version} or flags`, 4);
   }
   const writerId = reader.string();
@@ -178,7 +186,11 @@ export function decodeRollRecord(bytes: Uint8Array, crc: Crc32): RollRecord {
   const extents: RolledExtent[] = [];
   for (let count = reader.varint(); count > 0; count--) extents.push(readExtent(reader, objects.length));
   const digests: StreamDigest[] = [];
-  for (let count = reader.varint(); count > 0; count--) digests.push(readDigest(reader));
+  for (let count = reader.varint(); count > 0; count--) digests.push(readDigest(reader, version));
+  const subscriptions: SubscriptionDigest[] = [];
+  for (let count = version === 1 ? 0 : reader.varint(); count > 0; count--) {
+    subscriptions.push(readSubscriptionDigest(reader));
+  }
   reader.finish();
-  return { writerId, base, end, objects, extents, digests };
+  return { writerId, base, end, objects, extents, digests, subscriptions };
 }

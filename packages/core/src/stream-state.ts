@@ -55,6 +55,8 @@ export interface StreamState {
   readonly streamSeq: string | null;
   /** Last read or write that counts for a sliding TTL, in milliseconds since 1970. */
   readonly touchedAtMs: number;
+  /** Deleted while forks referred to it (protocol section 4.2): its name and bytes stay until the last of them is gone. */
+  readonly softDeleted: boolean;
   /** A deleted stream's state is kept until its bytes are given back. */
   readonly deleted: boolean;
   /** LSN just past the last frame that this state includes. */

@@ -75,6 +75,7 @@ export const anyState: fc.Arbitrary<StreamState> = fc.record({
   closedBy: fc.option(anyProducer),
   streamSeq: fc.option(anyName),
   touchedAtMs: anyCount,
+  softDeleted: fc.boolean(),
   deleted: fc.boolean(),
   lsn: anyCount.map(lsn),
 });
@@ -88,6 +89,7 @@ export const anyDigest: fc.Arbitrary<StreamDigest> = fc.record({
   streamSeq: fc.option(anyName),
   producers: fc.array(anyProducer, { maxLength: 3 }),
   touchedAtMs: fc.option(anyCount),
+  softDeleted: fc.boolean(),
   deleted: fc.boolean(),
   lsn: anyCount.map(lsn),
 });
@@ -122,12 +124,13 @@ export const anyFrame: fc.Arbitrary<Frame> = fc.oneof(
     .record({
       stream: anyId,
       atMs: anyCount,
+      start: half.map(position),
       path: anyName,
       config: anyConfig,
       lineage: anyLineage,
       closed: fc.boolean(),
     })
-    .chain((fields) => anyPayload.map((body): Frame => ({ kind: "create", ...fields, start: position(0), ...body }))),
+    .chain((fields) => anyPayload.map((body): Frame => ({ kind: "create", ...fields, ...body }))),
   fc
     .record({
       stream: anyId,
@@ -140,7 +143,7 @@ export const anyFrame: fc.Arbitrary<Frame> = fc.oneof(
     })
     .chain((fields) => anyPayload.map((body): Frame => ({ kind: "append", ...fields, ...body }))),
   fc.record({
-    kind: fc.constant("delete" as const),
+    kind: fc.constantFrom("delete" as const, "soft-delete" as const),
     stream: anyId,
     atMs: anyCount,
     reason: fc.constantFrom("request" as const, "expired" as const),
@@ -167,12 +170,13 @@ export const sampleState: StreamState = {
   closedBy: { id: "writer-é", epoch: 2, seq: 300 },
   streamSeq: "0042",
   touchedAtMs: 1_760_000_001_234,
+  softDeleted: true,
   deleted: false,
   lsn: lsn(9_007_199_254_740_991),
 };
 
 const text = (value: string): Uint8Array => new Uint8Array(Buffer.from(value));
-/** One frame of each kind, and an append that uses every field. */
+/** One frame of each kind, a fork's create and its source's soft delete last; the append uses every field. */
 export const sampleFrames: Frame[] = [
   {
     kind: "create",
@@ -183,7 +187,7 @@ export const sampleFrames: Frame[] = [
     payload: [text("hello")],
     path: sampleIdentity.path,
     config: sampleIdentity.config,
-    lineage: sampleIdentity.lineage,
+    lineage: [{ generation: stream, first: position(0), source: null }],
     closed: false,
   },
   {
@@ -200,4 +204,21 @@ export const sampleFrames: Frame[] = [
   },
   { kind: "touch", stream, atMs: 1_760_000_000_002 },
   { kind: "delete", stream, atMs: 1_760_000_000_003, reason: "expired" },
+  {
+    kind: "create",
+    stream: generation(9),
+    atMs: 1_760_000_000_004,
+    start: position(7),
+    lengths: [2],
+    payload: [text("hi")],
+    path: "rooms/fork",
+    config: { contentType: "text/plain", ttlSeconds: null, expiresAtMs: 1_800_000_000_000 },
+    lineage: [
+      { generation: generation(3), first: position(0), source: generation(3) },
+      { generation: stream, first: position(4), source: stream },
+      { generation: generation(9), first: position(7), source: null },
+    ],
+    closed: false,
+  },
+  { kind: "soft-delete", stream, atMs: 1_760_000_000_005, reason: "request" },
 ];

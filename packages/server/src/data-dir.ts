@@ -3,7 +3,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { syncDirectoryNow } from "./wal/segment-file.ts";
+import { syncDirectoryNow } from "./wal/storage-directory.ts";
 
 export interface DataDir {
   readonly root: string;

@@ -32,7 +32,10 @@ const NUMBERS: readonly (readonly [
   ["sseMs", "sse-ms", "COLDBROOK_SSE_MS", 60_000, 100, 3_600_000],
   ["objectGraceMs", "object-grace-ms", "COLDBROOK_OBJECT_GRACE_MS", 300_000, 0, 604_800_000],
 ];
-const PROMISED = [...TEXTS, ...NUMBERS];
+const SWITCHES: readonly (readonly [name: keyof Settings, flag: string, variable: string, fallback: boolean])[] = [
+  ["compression", "compression", "COLDBROOK_COMPRESSION", false],
+];
+const PROMISED = [...TEXTS, ...NUMBERS, ...SWITCHES];
 
 function refusal(args: readonly string[], environment: Record<string, string> = {}): string {
   try {
@@ -78,6 +81,20 @@ describe("settings", () => {
     for (const bad of ["x", "1e3", "+5", "-5", "1.5", " 5", "5 ", "0x10", "1KB", "1mib", "1PiB", "9".repeat(20)]) {
       expect(refusal([`--${flag}=${bad}`]).startsWith(`--${flag} must be`)).toBe(true);
       expect(refusal([], { [variable]: bad }).startsWith(`${variable} must be`)).toBe(true);
+    }
+  });
+
+  test.each(SWITCHES)("%s comes from --%s, then from %s, and is on or off", (name, flag, variable) => {
+    for (const [text, value] of [
+      ["on", true],
+      ["off", false],
+    ] as const) {
+      expect(readSettings([`--${flag}`, text], { [variable]: value ? "off" : "on" })[name]).toBe(value);
+      expect(readSettings([], { [variable]: text })[name]).toBe(value);
+    }
+    for (const bad of ["", "true", "1", "ON", "yes", " on"]) {
+      expect(refusal([`--${flag}=${bad}`])).toBe(`--${flag} must be on or off, not "${bad}"`);
+      if (bad !== "") expect(refusal([], { [variable]: bad })).toBe(`${variable} must be on or off, not "${bad}"`);
     }
   });
 

@@ -18,6 +18,8 @@ export interface Settings {
   readonly longPollMs: number;
   readonly sseMs: number;
   readonly objectGraceMs: number;
+  /** Responses to reads are compressed for clients that take it. */
+  readonly compression: boolean;
 }
 
 /** A setting that cannot be used; the message starts with its name. */
@@ -29,7 +31,7 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
-type Kind = "text" | "bytes" | "count";
+type Kind = "text" | "bytes" | "count" | "switch";
 
 export interface SettingRow {
   readonly flag: string;
@@ -155,6 +157,13 @@ export const SETTINGS: { readonly [Name in keyof Settings]: SettingRow } = {
     max: 604_800_000,
     meaning: "how long an object outlives its last stream",
   },
+  compression: {
+    flag: "compression",
+    environment: "COLDBROOK_COMPRESSION",
+    kind: "switch",
+    fallback: "off",
+    meaning: "on or off: gzip or deflate of reads, as the client asks",
+  },
 };
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, B: 1, KiB: KIB, MiB: MIB, GiB: GIB, TiB: 1024 * GIB };
@@ -192,6 +201,7 @@ export function readSettings(
     longPollMs: count(SETTINGS.longPollMs),
     sseMs: count(SETTINGS.sseMs),
     objectGraceMs: count(SETTINGS.objectGraceMs),
+    compression: parseSwitch(text(SETTINGS.compression)),
   };
   return settings;
 }
@@ -230,6 +240,11 @@ function within(row: SettingRow, name: string, value: number): number {
   const { min = 0, max = Number.MAX_SAFE_INTEGER } = row;
   if (value < min || value > max) throw new SettingError(`${name} must be ${min} to ${max}, not ${value}`);
   return value;
+}
+
+function parseSwitch({ value, name }: { value: string; name: string }): boolean {
+  if (value !== "on" && value !== "off") throw new SettingError(`${name} must be on or off, not "${value}"`);
+  return value === "on";
 }
 
 /** An empty host would listen on every address. */

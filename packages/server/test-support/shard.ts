@@ -5,15 +5,19 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { crc32 } from "node:zlib";
 import { lsn, type CreateRequest, type SealedSegment, type StreamState } from "@coldbrook/core";
-import { MemoryObjectStore, Roller } from "@coldbrook/tiering";
+import { ChunkCache, MemoryObjectStore, MergedReader, Roller } from "@coldbrook/tiering";
 import type { Catalog } from "../src/catalog/catalog.ts";
 import { openCatalog } from "../src/catalog/open-catalog.ts";
 import { rebuildCatalog } from "../src/catalog/rebuild.ts";
 import { Engine } from "../src/engine/engine.ts";
 import type { AppendInput, AppendResult } from "../src/engine/write-path.ts";
+import { SILENT } from "../src/log.ts";
 import { publishRoll } from "../src/engine/publisher.ts";
+import { StreamReader } from "../src/engine/stream-reader.ts";
 import { recover, type Recovery } from "../src/wal/recovery.ts";
+import { DirectoryWalStorage } from "../src/wal/storage-directory.ts";
 import { Wal } from "../src/wal/wal.ts";
+import { WalReader } from "../src/wal/wal-reader.ts";
 
 export const SHARD = "0123456789abcdef";
 export const START_MS = 1_700_000_000_000;
@@ -21,6 +25,7 @@ export const START_MS = 1_700_000_000_000;
 export interface ShardOptions {
   readonly segmentBytes: number;
   readonly walBytesMax: number;
+  readonly chunkBytes: number;
 }
 
 /** A temporary directory that goes with its scope. */
@@ -53,6 +58,7 @@ export class Shard {
   readonly options: ShardOptions;
   catalog!: Catalog;
   engine!: Engine;
+  reader!: StreamReader;
   recovery!: Recovery;
   #open = false;
 
@@ -67,6 +73,7 @@ export class Shard {
     const shard = new Shard(root, new MemoryObjectStore(), {
       segmentBytes: 1 << 26,
       walBytesMax: 1 << 30,
+      chunkBytes: 1 << 20,
       ...options,
     });
     fs.mkdirSync(shard.walDirectory);
@@ -95,9 +102,15 @@ export class Shard {
       {
         catalog,
         walBytesMax: this.options.walBytesMax,
+        forkPoint: (...source) => this.reader.forkPoint(...source),
         openWal: (settle) =>
           new Wal(
-            { directory: this.walDirectory, shard: SHARD, segmentAgeMs: 86_400_000, ...this.options },
+            {
+              storage: new DirectoryWalStorage(this.walDirectory),
+              shard: SHARD,
+              segmentAgeMs: 86_400_000,
+              ...this.options,
+            },
             {
               settle,
               sealed: (segment) => this.sealed.push(segment),
@@ -116,6 +129,14 @@ export class Shard {
         generation: Math.max(recovered.generation, catalog.meta("generation") ?? 0, catalog.streams.newest()),
       },
     );
+    const merged = new MergedReader({
+      store: this.store,
+      crc: crc32,
+      hot: new WalReader(this.engine.wal),
+      cache: await ChunkCache.open({ directory: path.join(this.root, "cache"), bytesMax: 0, log: SILENT }),
+      chunkMemoryBytesMax: 0,
+    });
+    this.reader = new StreamReader(this.engine, merged, this.options.chunkBytes);
     for (const base of recovered.released) await this.engine.wal.discard(base);
     this.sealed.length = 0;
     this.engine.wal.announceRecovered();
@@ -124,7 +145,7 @@ export class Shard {
   recover(repair: boolean): Promise<Recovery> {
     const { catalog } = this;
     return recover({
-      directory: this.walDirectory,
+      storage: new DirectoryWalStorage(this.walDirectory),
       shard: SHARD,
       catalog,
       rolledLsn: lsn(catalog.meta("rolledLsn") ?? 0),

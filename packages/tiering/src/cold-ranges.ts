@@ -17,10 +17,16 @@ const RETRIES_MAX = 3;
 /** Longest wait before such a GET, in milliseconds; doubled each time, with full jitter. */
 const RETRY_BASE_MS = 50;
 
+/** The bytes [from, to) of an object. @throws ObjectStoreError */
+export type ReadNow = (key: string, from: number, to: number) => Uint8Array;
+
 export interface ColdRangesOptions {
   readonly store: ObjectStore;
   readonly crc: Crc32;
-  readonly cache: ChunkCache;
+  /** Null: nothing is kept on disk. */
+  readonly cache: ChunkCache | null;
+  /** What the store's `read` resolves with, for one in memory: then everything ends in the turn in which it is asked for. */
+  readonly readNow?: ReadNow | undefined;
   /** Bytes of verified ranges kept in memory; 0 keeps none. */
   readonly chunkMemoryBytesMax: number;
   readonly random: Random;
@@ -78,32 +84,30 @@ export class ColdRanges {
   }
 
   /**
-   * The payloads of the blocks of `range`, in order. They are shared: nobody may write to them.
+   * The payloads of the blocks of `range`, in order. They are shared: nobody may write to them. In this very turn where the
+   * store is read so.
    * @throws StreamError corrupt-object, store-unavailable, gone
    */
-  async read(range: BlockRange): Promise<Uint8Array[]> {
-    const bytes = await this.#verified(range);
-    const payloads: Uint8Array[] = [];
-    let at = 0;
-    for (let index = range.first; index < range.last; index++) {
-      const block = range.extent.blocks[index]!;
-      payloads.push(bytes.subarray(at, at + block.payloadBytes));
-      at += block.payloadBytes + block.tableBytes;
-    }
-    return payloads;
+  read(range: BlockRange): Uint8Array[] | Promise<Uint8Array[]> {
+    const bytes = this.#verified(range);
+    return bytes instanceof Promise ? bytes.then((whole) => payloadsOf(range, whole)) : payloadsOf(range, bytes);
   }
 
-  /**
-   * Message lengths of the first block of `range`.
-   * @throws StreamError corrupt-object, store-unavailable, gone
-   */
-  async lengths(range: BlockRange): Promise<readonly number[]> {
-    const bytes = await this.#verified(range);
+  /** Message lengths of the first block of `range`. Returns and throws as `read` does. */
+  lengths(range: BlockRange): readonly number[] | Promise<readonly number[]> {
+    const bytes = this.#verified(range);
+    return bytes instanceof Promise
+      ? bytes.then((whole) => this.#firstLengths(range, whole))
+      : this.#firstLengths(range, bytes);
+  }
+
+  #firstLengths(range: BlockRange, bytes: Uint8Array): readonly number[] {
     const block = range.extent.blocks[range.first]!;
     return decodeBlock(bytes.subarray(0, block.payloadBytes + block.tableBytes), block, this.#options.crc).lengths;
   }
 
-  async #verified(range: BlockRange): Promise<Uint8Array> {
+  #verified(range: BlockRange): Uint8Array | Promise<Uint8Array> {
+    if (this.#options.readNow !== undefined) return this.#verifiedNow(range, this.#options.readNow);
     const key = `${range.extent.object}:${range.from}-${range.to}`;
     const kept = this.#memory?.get(key);
     if (kept === undefined) return this.#flights.run(key, () => this.#load(key, range));
@@ -111,21 +115,35 @@ export class ColdRanges {
     return kept;
   }
 
+  #verifiedNow(range: BlockRange, readNow: ReadNow): Uint8Array {
+    const { store, crc } = this.#options;
+    const { extent, from, to } = range;
+    let bytes: Uint8Array;
+    try {
+      bytes = readNow(extent.object, from, to);
+    } catch (error) {
+      throw error instanceof ObjectStoreError ? storeFault(error, store, extent.object) : error;
+    }
+    const wrong = fault(bytes, range, crc);
+    if (wrong === undefined) return bytes;
+    throw new StreamError("corrupt-object", `bytes [${from}, ${to}) of ${extent.object} in ${store.name}: ${wrong}`);
+  }
+
   async #load(key: string, range: BlockRange): Promise<Uint8Array> {
     const { cache, crc } = this.#options;
-    const cached = await cache.get(key);
+    const cached = await cache?.get(key);
     if (cached !== undefined) {
       if (fault(cached, range, crc) === undefined) {
         this.#diskHits += 1;
         this.#memory?.set(key, cached);
         return cached;
       }
-      cache.drop(key);
+      cache?.drop(key);
     }
     const bytes = await this.#get(range);
     this.#memory?.set(key, bytes);
     // Nobody waits for the disk: a range that is not kept is fetched again.
-    void cache.put(key, bytes);
+    void cache?.put(key, bytes);
     return bytes;
   }
 
@@ -163,6 +181,18 @@ export function storeFault(error: ObjectStoreError, store: ObjectStore, key: str
     : new StreamError("store-unavailable", `${key} in ${store.name} cannot be read: ${error.message}`, {
         cause: error,
       });
+}
+
+/** The payloads in `bytes`, which are the blocks of `range`. */
+function payloadsOf(range: BlockRange, bytes: Uint8Array): Uint8Array[] {
+  const payloads: Uint8Array[] = [];
+  let at = 0;
+  for (let index = range.first; index < range.last; index++) {
+    const block = range.extent.blocks[index]!;
+    payloads.push(bytes.subarray(at, at + block.payloadBytes));
+    at += block.payloadBytes + block.tableBytes;
+  }
+  return payloads;
 }
 
 /** What is wrong with `bytes` as the blocks of `range`, or undefined. */

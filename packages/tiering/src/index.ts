@@ -9,4 +9,5 @@ export * from "./object-store/s3.ts";
 export * from "./read-roll.ts";
 export * from "./roller.ts";
 export * from "./single-flight.ts";
+export * from "./steps.ts";
 export * from "./verify-object.ts";

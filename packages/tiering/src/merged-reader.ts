@@ -5,7 +5,6 @@ import {
   boundaryAtOrBefore,
   chunkTarget,
   position,
-  type ColdExtent,
   type Crc32,
   type ExtentIndex,
   type HotExtent,
@@ -15,7 +14,9 @@ import {
   type Random,
 } from "@coldbrook/core";
 import type { ChunkCache } from "./chunk-cache.ts";
-import { ColdRanges, type BlockRange, type ColdRangesStats } from "./cold-ranges.ts";
+import { ColdRanges, type BlockRange, type ColdRangesStats, type ReadNow } from "./cold-ranges.ts";
+import { blockAt, blocksOver, coldAt, hotAt, hotRun, nextHotStart } from "./extent-index.ts";
+import { runSteps, wait, type Steps } from "./steps.ts";
 
 /** A piece, when the reader names no size: what one read holds in memory at most, but for a message larger than that. */
 const PIECE_BYTES = 1024 * 1024;
@@ -24,12 +25,34 @@ export interface MergedReaderOptions {
   readonly store: ObjectStore;
   readonly crc: Crc32;
   readonly hot: HotReader;
-  readonly cache: ChunkCache;
+  /** Null: nothing is kept on disk. */
+  readonly cache: ChunkCache | null;
+  /** Where the WAL and the store are in memory: then every read but `read` ends in the turn in which it is asked for. */
+  readonly immediate?: ImmediateReads;
   /** Bytes of verified cold ranges kept in memory. */
   readonly chunkMemoryBytesMax: number;
   /** Jitter of the retries; uniform in [0, 1). */
   readonly random?: Random;
   readonly sleep?: (ms: number) => Promise<void>;
+}
+
+/** Messages that lie one after another from position `start` on, in bytes. */
+export interface Lengths {
+  readonly start: number;
+  readonly lengths: readonly number[];
+}
+
+/** Where the messages that were passed end, and how many they are. */
+export interface Skipped {
+  readonly at: Position;
+  readonly messages: number;
+}
+
+/** What `HotReader` and `ObjectStore` resolve with, in the same turn. They throw the same. */
+export interface ImmediateReads {
+  readonly lengths: (extent: HotExtent) => readonly number[];
+  readonly hot: (extents: readonly HotExtent[], from: number, to: number) => Uint8Array;
+  readonly cold: ReadNow;
 }
 
 /**
@@ -39,13 +62,16 @@ export interface MergedReaderOptions {
 export class MergedReader {
   readonly #hot: HotReader;
   readonly #cold: ColdRanges;
+  readonly #immediate: ImmediateReads | undefined;
 
   constructor(options: MergedReaderOptions) {
     this.#hot = options.hot;
+    this.#immediate = options.immediate;
     this.#cold = new ColdRanges({
       random: Math.random,
       sleep: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
       ...options,
+      readNow: options.immediate?.cold,
     });
   }
 
@@ -57,18 +83,22 @@ export class MergedReader {
    * Start of the message that holds byte `at`; the tail is its own start. Without I/O when `at` starts a frame or a block.
    * @throws StreamError gone, corrupt-wal, corrupt-object, store-unavailable
    */
-  async resolveStart(index: ExtentIndex, at: Position, tail: Position): Promise<Position> {
+  resolveStart(index: ExtentIndex, at: Position, tail: Position): Position | Promise<Position> {
+    return runSteps(this.#resolveStart(index, at, tail));
+  }
+
+  *#resolveStart(index: ExtentIndex, at: Position, tail: Position): Steps<Position> {
     if (at >= tail) return tail;
     const hot = hotAt(index.hot, at);
     if (hot !== undefined) {
       if (hot.start === at || hot.messages === 1) return hot.start;
-      const lengths = await this.#hotLengths(index, hot, at);
+      const lengths = yield* this.#hotLengths(index, hot, at);
       if (lengths !== undefined) return position(boundaryAtOrBefore(hot.start, lengths, at));
     }
     const extent = coldAt(index, at);
     const block = blockAt(extent, at);
     if (block.start === at) return at;
-    return position(boundaryAtOrBefore(block.start, await this.#cold.lengths(block), at));
+    return position(boundaryAtOrBefore(block.start, yield* wait(this.#cold.lengths(block)), at));
   }
 
   /**
@@ -76,7 +106,11 @@ export class MergedReader {
    * multiple of `chunkBytes`, or at `tail` when that comes first. The same for the same bytes, wherever they lie.
    * @throws StreamError gone, corrupt-wal, corrupt-object, store-unavailable
    */
-  async chunkEnd(index: ExtentIndex, from: Position, tail: Position, chunkBytes: number): Promise<Position> {
+  chunkEnd(index: ExtentIndex, from: Position, tail: Position, chunkBytes: number): Position | Promise<Position> {
+    return runSteps(this.#chunkEnd(index, from, tail, chunkBytes));
+  }
+
+  *#chunkEnd(index: ExtentIndex, from: Position, tail: Position, chunkBytes: number): Steps<Position> {
     const target = chunkTarget(from, chunkBytes);
     if (target >= tail) return tail;
     // The message that holds the last byte before the target ends at the first boundary at or after it.
@@ -84,7 +118,7 @@ export class MergedReader {
     const hot = hotAt(index.hot, last);
     if (hot !== undefined) {
       if (hot.end === target || hot.messages === 1) return hot.end;
-      const lengths = await this.#hotLengths(index, hot, last);
+      const lengths = yield* this.#hotLengths(index, hot, last);
       if (lengths !== undefined) return position(boundaryAtOrAfter(hot.start, lengths, target));
     }
     const extent = coldAt(index, last);
@@ -92,7 +126,49 @@ export class MergedReader {
     const blockEnd = block.start + extent.blocks[block.first]!.payloadBytes;
     // Blocks are cut at the first boundary at or after each multiple of BLOCK_BYTES.
     if (blockEnd === target || target % BLOCK_BYTES === 0) return position(blockEnd);
-    return position(boundaryAtOrAfter(block.start, await this.#cold.lengths(block), target));
+    return position(boundaryAtOrAfter(block.start, yield* wait(this.#cold.lengths(block)), target));
+  }
+
+  /**
+   * Where the first `count` messages of [from, to) end, and how many of them there are. `from` is a message start; a
+   * message that passes `to` ends there.
+   * @throws StreamError gone, corrupt-wal, corrupt-object, store-unavailable
+   */
+  skipMessages(index: ExtentIndex, from: Position, to: Position, count: number): Skipped | Promise<Skipped> {
+    return runSteps(this.#skipMessages(index, from, to, count));
+  }
+
+  *#skipMessages(index: ExtentIndex, from: Position, to: Position, count: number): Steps<Skipped> {
+    let at: number = from;
+    let messages = 0;
+    while (at < to && messages < count) {
+      const { start, lengths } = yield* this.#lengthsAt(index, at);
+      let end = start;
+      for (const length of lengths) {
+        end += length;
+        if (end <= at) continue;
+        at = Math.min(end, to);
+        messages += 1;
+        if (at === to || messages === count) break;
+      }
+    }
+    return { at: position(at), messages };
+  }
+
+  /**
+   * Message lengths of the frame or block that holds byte `at`, and where its first message starts.
+   * @throws StreamError gone, corrupt-wal, corrupt-object, store-unavailable
+   */
+  lengthsAt(index: ExtentIndex, at: number): Lengths | Promise<Lengths> {
+    return runSteps(this.#lengthsAt(index, at));
+  }
+
+  *#lengthsAt(index: ExtentIndex, at: number): Steps<Lengths> {
+    const hot = hotAt(index.hot, at);
+    const lengths = hot === undefined ? undefined : yield* this.#hotLengths(index, hot, at);
+    if (hot !== undefined && lengths !== undefined) return { start: hot.start, lengths };
+    const block = blockAt(coldAt(index, at), at);
+    return { start: block.start, lengths: yield* wait(this.#cold.lengths(block)) };
   }
 
   /**
@@ -133,6 +209,34 @@ export class MergedReader {
     }
   }
 
+  /** All of [from, to) in this very turn. Throws as `read` does, and an Error where reads can only be awaited. */
+  readNow(index: ExtentIndex, from: Position, to: Position): Uint8Array {
+    if (this.#immediate === undefined) throw new Error("what is not in memory cannot be read in one turn");
+    const whole = new Uint8Array(to - from);
+    let at: number = from;
+    while (at < to) {
+      const run = hotRun(index.hot, at, to);
+      const last = run.at(-1);
+      if (last !== undefined) {
+        const end = Math.min(to, last.end);
+        whole.set(this.#immediate.hot(run, at, end), at - from);
+        at = end;
+        continue;
+      }
+      const extent = coldAt(index, at);
+      const until = Math.min(to, extent.end, nextHotStart(index.hot, at));
+      const range = blocksOver(extent, at, until);
+      let start = range.start;
+      for (const payload of this.#cold.read(range) as Uint8Array[]) {
+        const stop = Math.min(until, start + payload.length);
+        whole.set(payload.subarray(at - start, stop - start), at - from);
+        at = stop;
+        start += payload.length;
+      }
+    }
+    return whole;
+  }
+
   /** Bytes from `at` on, up to `to` or where the hot run ends; undefined when `at` is not hot (any more). */
   async #readHot(index: ExtentIndex, at: number, to: number): Promise<Uint8Array | undefined> {
     const run = hotRun(index.hot, at, to);
@@ -150,9 +254,9 @@ export class MergedReader {
   }
 
   /** Message lengths of a hot extent; undefined when it was released and byte `at` is cold now. */
-  async #hotLengths(index: ExtentIndex, extent: HotExtent, at: number): Promise<readonly number[] | undefined> {
+  *#hotLengths(index: ExtentIndex, extent: HotExtent, at: number): Steps<readonly number[] | undefined> {
     try {
-      return await this.#hot.lengths(extent);
+      return yield* wait(this.#immediate?.lengths(extent) ?? this.#hot.lengths(extent));
     } catch (error) {
       if (isGone(error) && index.cold(at) !== undefined) return undefined;
       throw error;
@@ -177,81 +281,4 @@ function isGone(error: unknown): boolean {
 
 function nextMultiple(at: number, bytes: number): number {
   return (Math.floor(at / bytes) + 1) * bytes;
-}
-
-/** Index of the first hot extent that ends after `at`. */
-function hotIndex(hot: readonly HotExtent[], at: number): number {
-  let low = 0;
-  let high = hot.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (hot[middle]!.end <= at) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-function hotAt(hot: readonly HotExtent[], at: number): HotExtent | undefined {
-  const extent = hot[hotIndex(hot, at)];
-  return extent !== undefined && extent.start <= at ? extent : undefined;
-}
-
-/** The hot extents that hold [at, to), as far as they go on without a gap; empty when byte `at` is not hot. */
-function hotRun(hot: readonly HotExtent[], at: number, to: number): readonly HotExtent[] {
-  const first = hotIndex(hot, at);
-  let last = first;
-  let reached = at;
-  for (; last < hot.length && reached < to; last++) {
-    const extent = hot[last]!;
-    if (extent.start > reached) break;
-    reached = extent.end;
-  }
-  return hot.slice(first, last);
-}
-
-/** Where hot bytes begin again after `at`, which is cold; Infinity when nowhere. */
-function nextHotStart(hot: readonly HotExtent[], at: number): number {
-  for (let index = hotIndex(hot, at); index < hot.length; index++) {
-    if (hot[index]!.start > at) return hot[index]!.start;
-  }
-  return Infinity;
-}
-
-function coldAt(index: ExtentIndex, at: number): ColdExtent {
-  const extent = index.cold(at);
-  if (extent === undefined) throw new StreamError("gone", `no extent holds position ${at} any more`);
-  if (at < extent.start || at >= extent.end) {
-    throw new StreamError("corrupt-catalog", `the extent given for position ${at} is [${extent.start}, ${extent.end})`);
-  }
-  return extent;
-}
-
-/** The one block that holds byte `at` of `extent`. */
-function blockAt(extent: ColdExtent, at: number): BlockRange {
-  return blocksOver(extent, at, at + 1);
-}
-
-/** The blocks of `extent` that hold [at, to), which lies inside it: exactly those, so that one GET fetches no others. */
-function blocksOver(extent: ColdExtent, at: number, to: number): BlockRange {
-  const { blocks } = extent;
-  let first = 0;
-  let start: number = extent.start;
-  let from = extent.offset;
-  while (first < blocks.length && start + blocks[first]!.payloadBytes <= at) {
-    start += blocks[first]!.payloadBytes;
-    from += blocks[first]!.payloadBytes + blocks[first]!.tableBytes;
-    first += 1;
-  }
-  let last = first;
-  let end = start;
-  let until = from;
-  while (last < blocks.length && end < to) {
-    end += blocks[last]!.payloadBytes;
-    until += blocks[last]!.payloadBytes + blocks[last]!.tableBytes;
-    last += 1;
-  }
-  if (end < to) {
-    throw new StreamError("corrupt-catalog", `the blocks of [${extent.start}, ${extent.end}) end at position ${end}`);
-  }
-  return { extent, first, last, start, from, to: until };
 }

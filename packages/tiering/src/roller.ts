@@ -213,6 +213,7 @@ export class Roller {
         })),
       ),
       digests: plan.roll.digests,
+      subscriptions: plan.roll.subscriptions,
     };
   }
 

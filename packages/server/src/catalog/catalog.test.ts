@@ -11,6 +11,7 @@ import {
 import { describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test-support/shard.ts";
 import { Catalog } from "./catalog.ts";
+import { recordedSize } from "./environment-lmdb.ts";
 
 const [ONE, TWO] = [generation(1), generation(2)];
 
@@ -252,11 +253,11 @@ describe("a flipped byte", () => {
 
 test("the recorded size is the file's, and a size file that makes no sense says nothing", () =>
   withCatalog(async (catalog, directory) => {
-    expect(Catalog.recordedSize(directory)).toBeNull();
+    expect(recordedSize(directory)).toBeNull();
     await catalog.batch(() => catalog.setMeta("version", 1));
     catalog.recordSize();
     const fs = await import("node:fs");
-    expect(Catalog.recordedSize(directory)).toBe(fs.statSync(`${directory}/data.mdb`).size);
+    expect(recordedSize(directory)).toBe(fs.statSync(`${directory}/data.mdb`).size);
     fs.writeFileSync(`${directory}/size`, "12x");
-    expect(Catalog.recordedSize(directory)).toBeNull();
+    expect(recordedSize(directory)).toBeNull();
   }));

@@ -2,15 +2,16 @@
  * The catalog: what the WAL and the objects say, in a form that is found by key. One file per key kind; this one joins
  * them, names the few numbers that belong to the whole, and is the only one that commits.
  */
-import fs from "node:fs";
-import path from "node:path";
 import { crc32 } from "node:zlib";
 import { decodeMeta, encodeMeta } from "@coldbrook/core";
 import { DeletedStreams } from "./deleted.ts";
-import { decodeValue, openEnvironment, openStore } from "./environment.ts";
+import { decodeValue, openStore } from "./environment.ts";
 import type { CatalogEnvironment, ValueStore } from "./environment.ts";
+import { openLmdb } from "./environment-lmdb.ts";
+import { openMemory } from "./environment-memory.ts";
 import { ExpiryRecords } from "./expiry.ts";
 import { ExtentRecords } from "./extents.ts";
+import { ForkRecords } from "./forks.ts";
 import { ObjectRecords } from "./objects.ts";
 import { ProducerRecords } from "./producers.ts";
 import { StreamRecords } from "./streams.ts";
@@ -26,9 +27,9 @@ export type MetaName =
   /** Every generation minted so far is at or below this. */
   | "generation";
 
-export const CATALOG_VERSION = 1;
+/** Version 1 knew no forks: what it lacks is empty. */
+export const CATALOG_VERSION = 2;
 
-const SIZE_FILE = "size";
 const FLUSH_MS_MAX = 60_000;
 
 export class Catalog {
@@ -38,13 +39,11 @@ export class Catalog {
   readonly objects: ObjectRecords;
   readonly expiry: ExpiryRecords;
   readonly deleted: DeletedStreams;
+  readonly forks: ForkRecords;
   readonly #environment: CatalogEnvironment;
-  readonly #directory: string;
-  #recordedSize = 0;
   readonly #meta: ValueStore<string>;
 
-  private constructor(directory: string, environment: CatalogEnvironment) {
-    this.#directory = directory;
+  private constructor(environment: CatalogEnvironment) {
     this.#environment = environment;
     this.#meta = openStore(environment, "meta");
     this.streams = new StreamRecords(environment);
@@ -53,11 +52,17 @@ export class Catalog {
     this.objects = new ObjectRecords(environment);
     this.expiry = new ExpiryRecords(environment);
     this.deleted = new DeletedStreams(environment);
+    this.forks = new ForkRecords(environment);
   }
 
   /** @throws when LMDB cannot open the directory's files. */
   static open(directory: string): Catalog {
-    return new Catalog(directory, openEnvironment(directory));
+    return new Catalog(openLmdb(directory));
+  }
+
+  /** A new one that lives as long as this value; its commits are immediate. */
+  static inMemory(): Catalog {
+    return new Catalog(openMemory());
   }
 
   /** A named number; undefined before its first commit. @throws StreamError corrupt-catalog */
@@ -73,10 +78,10 @@ export class Catalog {
 
   /**
    * All changes that `change` makes, at once after a crash. Resolves when they are committed, not when they are on disk; look-ups
-   * see them from then on, and not within `change`. It must not throw, because LMDB keeps what was put before: read first.
+   * see them from then on, and not within `change`. It must not throw, because some of what was put before may be kept: read first.
    */
   async batch(change: () => void): Promise<void> {
-    await this.#environment.root.batch(change);
+    await this.#environment.batch(change);
   }
 
   /** Resolves when all that was committed is on disk. @throws Error when the disk does not take it in time */
@@ -84,37 +89,23 @@ export class Catalog {
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       const error = new Error(
-        `catalog ${this.#directory}: LMDB has not flushed for ${FLUSH_MS_MAX} ms; is its disk full or failing?`,
+        `catalog ${this.#environment.file}: LMDB has not flushed for ${FLUSH_MS_MAX} ms; is its disk full or failing?`,
       );
       timer = setTimeout(() => reject(error), FLUSH_MS_MAX);
     });
     try {
-      await Promise.race([this.#environment.root.flushed, late]);
+      await Promise.race([this.#environment.flushed(), late]);
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** Size that the file of that catalog once had: it never shrinks by itself. */
-  static recordedSize(directory: string): number | null {
-    try {
-      const text = fs.readFileSync(path.join(directory, SIZE_FILE), "utf8");
-      return /^\d{1,15}$/.test(text) ? Number(text) : null;
-    } catch {
-      // Not recorded yet: then nothing is known against the file.
-      return null;
-    }
-  }
-
   /** Notes the file's size, so that a start can tell when it was cut short. */
   recordSize(): void {
-    const { size } = fs.statSync(path.join(this.#directory, "data.mdb"));
-    if (size === this.#recordedSize) return;
-    fs.writeFileSync(path.join(this.#directory, SIZE_FILE), String(size));
-    this.#recordedSize = size;
+    this.#environment.recordSize();
   }
 
   async close(): Promise<void> {
-    await this.#environment.root.close();
+    await this.#environment.close();
   }
 }

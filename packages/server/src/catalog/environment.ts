@@ -1,34 +1,55 @@
 /**
- * The LMDB environment. It holds nothing that is not also in the WAL or in an object (invariant 5); its commits trail the
- * WAL. A resolved commit is atomic but not yet on disk: `flushed` is what lets a WAL segment go.
+ * Where the catalog's values are kept: named stores of small values, each in order of key. It holds nothing that is not also
+ * in the WAL or in an object (invariant 5); its commits trail the WAL. A resolved commit is atomic but not yet on disk:
+ * `flushed` is what lets a WAL segment go.
  */
-import { open } from "lmdb";
-import type { Database, Key, RootDatabase } from "lmdb";
 import { DecodeError, StreamError } from "@coldbrook/core";
 
-export type ValueStore<K extends Key> = Database<Uint8Array, K>;
+/**
+ * Keys of one store are all of one shape. Numbers are ordered by value, strings by their UTF-8 bytes, pairs by their first and
+ * then by their second part.
+ */
+export type StoreKey = number | string | [number, string] | [number, number];
+
+/** Keys from `start`, itself included, to `end`, itself not; `reverse` goes from a larger start down to a smaller end. */
+export interface KeyRange<K extends StoreKey> {
+  readonly start?: K;
+  readonly end?: K;
+  readonly reverse?: boolean;
+  readonly limit?: number;
+  /** False: changes made while the keys are taken may be seen or not, and a long walk holds nothing up. */
+  readonly snapshot?: boolean;
+}
+
+export interface ValueStore<K extends StoreKey> {
+  /** The committed value; nobody else has its bytes. */
+  get(key: K): Uint8Array | undefined;
+  /** To be called inside a batch: takes effect when that is committed. */
+  put(key: K, value: Uint8Array): void;
+  /** To be called inside a batch. A missing key is no error. */
+  remove(key: K): void;
+  /** Committed keys. To be walked through at once: what is committed meanwhile may be seen or not. */
+  getKeys(range?: KeyRange<K>): Iterable<K>;
+}
 
 export interface CatalogEnvironment {
-  readonly root: RootDatabase<Uint8Array, string>;
+  /** What it is called in messages: its directory, or `memory:`. */
   readonly file: string;
+  store<K extends StoreKey>(name: string): ValueStore<K>;
+  /**
+   * All changes that `change` makes, at once. Resolves when they are committed, not when they are on disk; look-ups see them
+   * from then on, and not within `change`. It must not throw: some of what it put may be kept.
+   */
+  batch(change: () => void): Promise<void>;
+  /** Resolves when all that was committed is on disk. */
+  flushed(): Promise<void>;
+  /** Notes the size of its file, so that a start can tell when that was cut short. */
+  recordSize(): void;
+  close(): Promise<void>;
 }
 
-export function openEnvironment(directory: string): CatalogEnvironment {
-  const root = open<Uint8Array, string>({
-    path: directory,
-    encoding: "binary",
-    maxDbs: 16,
-    // A commit resolves before its flush; readers of the environment see it at once.
-    overlappingSync: true,
-    useWritemap: false,
-    noMemInit: true,
-    cache: false,
-  });
-  return { root, file: directory };
-}
-
-export function openStore<K extends Key>(environment: CatalogEnvironment, name: string): ValueStore<K> {
-  return environment.root.openDB<Uint8Array, K>({ name, encoding: "binary" });
+export function openStore<K extends StoreKey>(environment: CatalogEnvironment, name: string): ValueStore<K> {
+  return environment.store<K>(name);
 }
 
 /** Runs a decoder; damage becomes a corrupt-catalog fault that names the value. */

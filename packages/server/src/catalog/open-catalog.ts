@@ -6,6 +6,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { StreamError } from "@coldbrook/core";
 import { Catalog, CATALOG_VERSION } from "./catalog.ts";
+import { recordedSize } from "./environment-lmdb.ts";
 
 const MAGIC = 0xbeefc0de;
 const MAGIC_AT = 24;
@@ -49,7 +50,7 @@ export function fileDamage(directory: string): string | null {
   const file = path.join(directory, "data.mdb");
   if (!fs.existsSync(file)) return fs.readdirSync(directory).length > 0 ? `${file} is missing` : null;
   const { size } = fs.statSync(file);
-  const known = Catalog.recordedSize(directory);
+  const known = recordedSize(directory);
   if (known !== null && size < known) return `${file} has ${size} bytes, it had ${known}`;
   return size === 0 || hasMetaPages(file) ? null : `${file} does not start with LMDB's two meta pages`;
 }
@@ -74,7 +75,8 @@ async function unusable(directory: string): Promise<string | null> {
     catalog = Catalog.open(directory);
     const version = catalog.meta("version");
     if (version === undefined) return fs.existsSync(path.join(directory, "data.mdb")) ? "it was never finished" : null;
-    if (version === CATALOG_VERSION) {
+    if (version <= CATALOG_VERSION) {
+      if (version < CATALOG_VERSION) await catalog.batch(() => catalog?.setMeta("version", CATALOG_VERSION));
       catalog.meta("appliedLsn");
       catalog.meta("rolledLsn");
       catalog.meta("generation");

@@ -1,6 +1,6 @@
 /** Fills an empty catalog from the roll records of the bucket; recovery then replays the WAL on top (invariant 5). */
 import { crc32 } from "node:zlib";
-import { applyDigest, expiresAtMs } from "@coldbrook/core";
+import { applyDigest, expiresAtMs, forkedFrom } from "@coldbrook/core";
 import type { Generation, ObjectStore, ProducerState, RollRecord, StreamDigest, StreamState } from "@coldbrook/core";
 import { readRolls } from "@coldbrook/tiering";
 import { publishRoll } from "../engine/publisher.ts";
@@ -57,6 +57,11 @@ function putDigest(catalog: Catalog, digest: StreamDigest): void {
   catalog.streams.put(state, before === undefined);
   for (const [id, producer] of producers) catalog.producers.put(digest.stream, id, producer, state.lsn);
   if (state.deleted) catalog.deleted.put(digest.stream);
+  const source = forkedFrom(state.identity);
+  if (source !== null) {
+    if (state.deleted) catalog.forks.remove(source, digest.stream);
+    else if (before === undefined) catalog.forks.put(source, digest.stream);
+  }
   const at = expiresAtMs(state);
   if (before === undefined && Number.isFinite(at)) catalog.expiry.put({ atMs: at, stream: digest.stream });
 }

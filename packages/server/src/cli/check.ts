@@ -5,7 +5,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { crc32 } from "node:zlib";
-import { lsn, ObjectStoreError, StreamError } from "@coldbrook/core";
+import { forkedFrom, lsn, ObjectStoreError, ownStart, sourceRuns, StreamError } from "@coldbrook/core";
 import type { ColdExtent, Generation, Lsn, ObjectStore, RollRecord, StreamState } from "@coldbrook/core";
 import { openObjectStore, readRolls, verifyCache, verifyObject } from "@coldbrook/tiering";
 import { Catalog, CATALOG_VERSION } from "../catalog/catalog.ts";
@@ -15,6 +15,7 @@ import type { DataDir } from "../data-dir.ts";
 import type { Stream } from "../engine/stream.ts";
 import type { Settings } from "../settings.ts";
 import { recover } from "../wal/recovery.ts";
+import { DirectoryWalStorage } from "../wal/storage-directory.ts";
 
 /** Prints a line for each finding, then a summary. Returns the exit code: 0 when all is sound, else 1. */
 export async function check(settings: Settings, print: (line: string) => void): Promise<number> {
@@ -95,7 +96,7 @@ class Checker {
     }
     const catalog = Catalog.open(directory);
     const version = this.#guard(() => catalog.meta("version"));
-    if (version !== CATALOG_VERSION)
+    if (version === undefined || version > CATALOG_VERSION)
       this.#found(`catalog ${directory} has version ${version ?? "none"}, expected ${CATALOG_VERSION}`);
     return catalog;
   }
@@ -138,8 +139,9 @@ class Checker {
   async #wal(catalog: Catalog, rolledLsn: Lsn): Promise<Map<Generation, Stream>> {
     const appliedLsn = lsn(this.#guard(() => catalog.meta("appliedLsn")) ?? 0);
     try {
-      const { wal: directory, shard } = this.#dataDir;
-      const replay = await recover({ directory, shard, catalog, rolledLsn, appliedLsn, repair: false });
+      const { wal, shard } = this.#dataDir;
+      const storage = new DirectoryWalStorage(wal);
+      const replay = await recover({ storage, shard, catalog, rolledLsn, appliedLsn, repair: false });
       this.counts.segments = replay.wal.segments.length;
       if (replay.torn !== null) {
         const { file, at, bytes } = replay.torn;
@@ -181,7 +183,8 @@ class Checker {
     const isLive = (id: Generation): boolean => (replayed.get(id)?.pending ?? states.get(id))?.deleted === false;
     const coldEnds = this.#extents(catalog, states, isLive);
     for (const [id, state] of states)
-      this.#coverage(id, replayed.get(id)?.pending ?? state, replayed.get(id), coldEnds.get(id) ?? 0);
+      this.#coverage(id, replayed.get(id)?.pending ?? state, replayed.get(id), coldEnds.get(id) ?? ownStart(state.identity));
+    this.#forks(catalog, states, replayed);
   }
 
   /** Returns where each stream's cold bytes end; a gap between them is a finding. */
@@ -199,7 +202,7 @@ class Checker {
       if (isLive(stream)) this.#needed.add(extent.object);
       const state = states.get(stream);
       if (state === undefined) this.#found(`extent ${start} belongs to stream ${stream}, which is not there`);
-      const before = ends.get(stream) ?? 0;
+      const before = ends.get(stream) ?? (state === undefined ? 0 : ownStart(state.identity));
       if (start !== before && state?.deleted === false) {
         this.#found(`stream ${stream}: cold bytes end at ${before}, the next extent starts at ${start}`);
       }
@@ -218,6 +221,37 @@ class Checker {
     }
     if (end !== state.tail)
       this.#found(`stream ${id} "${state.identity.path}": bytes end at ${end}, its tail is ${state.tail}`);
+  }
+
+  /** Each fork has a source that is kept, with all the bytes that it inherits, and the catalog's list of forks says the same. */
+  #forks(catalog: Catalog, states: Map<Generation, StreamState>, replayed: Map<Generation, Stream>): void {
+    const latest = (id: Generation): StreamState | undefined => replayed.get(id)?.pending ?? states.get(id);
+    const listed = new Set<string>();
+    for (const { source, fork } of catalog.forks.all()) {
+      listed.add(`${source}:${fork}`);
+      if (states.get(fork) === undefined) this.#found(`stream ${fork}, listed as a fork of ${source}, is not there`);
+    }
+    const softDeleted = new Set<Generation>();
+    const kept = new Set<Generation>();
+    for (const id of new Set([...states.keys(), ...replayed.keys()])) {
+      const state = latest(id);
+      if (state === undefined || state.deleted) continue;
+      if (state.softDeleted) softDeleted.add(id);
+      const source = forkedFrom(state.identity);
+      if (source === null) continue;
+      kept.add(source);
+      if (states.has(id) && states.get(id)!.deleted === false && !listed.has(`${source}:${id}`)) {
+        this.#found(`stream ${id} is a fork of stream ${source}, which does not list it`);
+      }
+      if (latest(source)?.deleted !== false) this.#found(`stream ${id}: its source ${source} is not there`);
+      for (const run of sourceRuns(state.identity, 0, ownStart(state.identity))) {
+        const holder = latest(run.stream);
+        if (holder === undefined || holder.deleted || holder.tail < run.to) {
+          this.#found(`stream ${id} inherits ${run.from} to ${run.to} of stream ${run.stream}, which does not have them`);
+        }
+      }
+    }
+    for (const id of softDeleted) if (!kept.has(id)) this.#found(`stream ${id} is kept for forks, and has none`);
   }
 
   #objects(catalog: Catalog): void {

@@ -1,14 +1,12 @@
-/** The `coldbrook` command: serve, check, rebuild. */
+/** The `coldbrook` command: serve, check, rebuild, and the commands for streams on any server. */
 import type { FaultPoint } from "@coldbrook/core";
-import { startColdbrook } from "../compose.ts";
-import { openLog } from "../log.ts";
 import type { Log } from "../log.ts";
 import { processEnvironment, readSettings, SettingError, SETTINGS } from "../settings.ts";
 import type { Settings } from "../settings.ts";
-import { check } from "./check.ts";
-import { rebuild } from "./rebuild.ts";
 
 export interface MainOptions {
+  /** The name the program was called by; `durable-stream` follows when it reads. */
+  readonly program?: "coldbrook" | "durable-stream";
   /** For tests: called at each named durability step. */
   readonly faultPoint?: FaultPoint;
 }
@@ -18,15 +16,18 @@ const EXIT_USAGE = 2;
 
 /** Runs the command; the process ends by itself when it is done. `args` are those after the program's name. */
 export async function main(args: readonly string[], options: MainOptions = {}): Promise<void> {
-  const [command, ...rest] = args;
-  if (command === undefined || command === "help" || rest.includes("--help") || command === "--help") {
+  const [command = "help", ...rest] = args;
+  const run = Object.hasOwn(COMMANDS, command) ? COMMANDS[command] : undefined;
+  if (run === undefined) {
+    // The server's parts take a while to load; each side loads its own.
+    const { runClient } = await import("./client/run.ts");
+    return runClient(options.program ?? "coldbrook", command === "help" ? [...rest, "--help"] : args);
+  }
+  if (rest.includes("--help")) {
     process.stdout.write(usage());
     return;
   }
   try {
-    const run = COMMANDS[command];
-    if (run === undefined)
-      throw new SettingError(`unknown command "${command}" (known: ${Object.keys(COMMANDS).join(", ")})`);
     process.exitCode = await run(readSettings(rest, processEnvironment()), options);
   } catch (error) {
     process.stderr.write(`coldbrook: ${(error as Error).message}\n`);
@@ -38,11 +39,19 @@ export async function main(args: readonly string[], options: MainOptions = {}): 
 
 const COMMANDS: Readonly<Record<string, (settings: Settings, options: MainOptions) => Promise<number>>> = {
   serve,
-  check: (settings) => check(settings, (line) => process.stdout.write(`${line}\n`)),
-  rebuild: (settings) => rebuild(settings, (line) => process.stdout.write(`${line}\n`)),
+  check: async (settings) => {
+    const { check } = await import("./check.ts");
+    return check(settings, (line) => process.stdout.write(`${line}\n`));
+  },
+  rebuild: async (settings) => {
+    const { rebuild } = await import("./rebuild.ts");
+    return rebuild(settings, (line) => process.stdout.write(`${line}\n`));
+  },
 };
 
 async function serve(settings: Settings, options: MainOptions): Promise<number> {
+  const { startColdbrook } = await import("../compose.ts");
+  const { openLog } = await import("../log.ts");
   const log = openLog();
   // Before anyone can know that the server runs, so that no signal ends it by default.
   const signalled = new Promise<string>((resolve) => {

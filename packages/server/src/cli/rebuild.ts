@@ -8,6 +8,7 @@ import { claimPrefix } from "../claim.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { Settings } from "../settings.ts";
 import { recover } from "../wal/recovery.ts";
+import { DirectoryWalStorage } from "../wal/storage-directory.ts";
 
 /** @throws Error that says what stands in the way; then nothing was lost */
 export async function rebuild(settings: Settings, print: (line: string) => void): Promise<number> {
@@ -21,7 +22,7 @@ export async function rebuild(settings: Settings, print: (line: string) => void)
     print(`${rolls} rolls of ${store.name} are in the new catalog, up to LSN ${rolledLsn}`);
     const at = lsn(rolledLsn);
     const replay = await recover({
-      directory: dataDir.wal,
+      storage: new DirectoryWalStorage(dataDir.wal),
       shard: dataDir.shard,
       catalog,
       rolledLsn: at,

@@ -3,7 +3,7 @@
  * so that `appliedLsn` never names a frame that the catalog lacks.
  */
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { expiresAtMs } from "@coldbrook/core";
+import { expiresAtMs, forkedFrom } from "@coldbrook/core";
 import type { FaultPoint, Lsn } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { Stream } from "./stream.ts";
@@ -105,6 +105,11 @@ export class CatalogSync {
     if (state === null) return;
     const { id } = state.identity;
     catalog.streams.put(state, !stream.inCatalog);
+    const source = forkedFrom(state.identity);
+    if (source !== null) {
+      if (state.deleted) catalog.forks.remove(source, id);
+      else if (!stream.inCatalog) catalog.forks.put(source, id);
+    }
     if (!stream.inCatalog) {
       const at = expiresAtMs(state);
       if (Number.isFinite(at)) catalog.expiry.put({ atMs: at, stream: id });

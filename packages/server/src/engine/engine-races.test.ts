@@ -10,7 +10,7 @@ import { ask, microtasks, Shard, temporaryDirectory, until } from "../../test-su
 import { openCatalog } from "../catalog/open-catalog.ts";
 import { rebuildCatalog } from "../catalog/rebuild.ts";
 import { CatalogWork } from "./catalog-work.ts";
-import type { AppendResult, CreateResult } from "./write-path.ts";
+import type { AppendResult, CreateResult, RemoveResult } from "./write-path.ts";
 import { Reaper } from "./reaper.ts";
 
 const NOTHING = new Uint8Array(0);
@@ -74,10 +74,7 @@ const ORDERS: readonly (readonly Step[])[] = [
 ];
 
 describe("create, delete and append of a new path at once", () => {
-  const doers: Record<
-    Step,
-    (shard: Shard, name: string) => Promise<CreateResult | AppendResult | "deleted" | "missing">
-  > = {
+  const doers: Record<Step, (shard: Shard, name: string) => Promise<CreateResult | AppendResult | RemoveResult>> = {
     create: (shard, name) => shard.engine.create(name, ask(), NOTHING),
     remove: (shard, name) => shard.engine.remove(name),
     append: (shard, name) => shard.append(name, "data"),
@@ -263,7 +260,9 @@ test("a roll keeps the extents of a stream whose delete is not durable, and a ki
   await shard.start();
   const { stream, state } = shard.engine.find("a")!;
   expect(state.tail).toBe(8);
-  expect(shard.engine.index(stream, 0, 8).cold(position(0))).toMatchObject({ stream: identity.id, start: 0, end: 8 });
+  expect(
+    shard.engine.index(stream, { stream: identity.id, from: position(0), to: position(8) }).cold(position(0)),
+  ).toMatchObject({ stream: identity.id, start: 0, end: 8 });
 });
 
 test("a retry of an acknowledged producer append at any moment of a save is a duplicate, past 1,024 producers too", async () => {

@@ -9,7 +9,7 @@ function by(seq: number, id = "p", epoch = 1): { producer: ProducerTuple } {
   return { producer: { id, epoch, seq } };
 }
 
-function outcomeOf(result: AppendResult): AppendOutcome["kind"] | "not-found" | "bad-body" {
+function outcomeOf(result: AppendResult): AppendOutcome["kind"] | "not-found" | "gone" | "bad-body" {
   return result.kind === "decided" ? result.outcome.kind : result.kind;
 }
 

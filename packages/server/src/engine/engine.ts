@@ -6,9 +6,12 @@ import type {
   CreateRequest,
   ExtentIndex,
   FaultPoint,
+  ForkRequest,
   Generation,
   Lsn,
   Position,
+  ProducerState,
+  SourceRun,
   StreamIdentity,
   StreamState,
 } from "@coldbrook/core";
@@ -16,16 +19,28 @@ import type { Catalog } from "../catalog/catalog.ts";
 import type { CommittedFrame } from "../wal/group-commit.ts";
 import type { Wal } from "../wal/wal.ts";
 import { CatalogSync } from "./catalog-sync.ts";
+import { ForkLinks } from "./fork-links.ts";
+import { FrameQueue } from "./frame-queue.ts";
 import { Settlement } from "./settlement.ts";
 import type { Stream, Waiter } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
 import { WritePath } from "./write-path.ts";
-import type { AppendInput, AppendResult, CreateResult } from "./write-path.ts";
+import type {
+  AppendInput,
+  AppendResult,
+  CreateResult,
+  ForkCreation,
+  ForkPoint,
+  ForkResult,
+  RemoveResult,
+} from "./write-path.ts";
 
 export interface EnginePorts {
   readonly catalog: Catalog;
   readonly openWal: (settle: (frames: readonly CommittedFrame[]) => void) => Wal;
   readonly walBytesMax: number;
+  /** Finds the fork point in a source's durable bytes. */
+  readonly forkPoint: (source: Stream, state: StreamState, request: ForkRequest) => ForkPoint | Promise<ForkPoint>;
   readonly clock: Clock;
   readonly fatal: (error: Error) => void;
   readonly fault: FaultPoint;
@@ -50,6 +65,8 @@ export class Engine {
   readonly wal: Wal;
   readonly #ports: EnginePorts;
   readonly #table: StreamTable;
+  readonly #forks: ForkLinks;
+  readonly #queue: FrameQueue;
   readonly #writes: WritePath;
   readonly #settlement: Settlement;
   #durableLsn: Lsn;
@@ -61,29 +78,42 @@ export class Engine {
     this.sync = new CatalogSync({
       catalog,
       durableLsn: () => this.#durableLsn,
-      generation: () => this.#writes.generation,
-      saved: (stream) => this.#table.unpin(stream),
+      generation: () => this.#queue.generation,
+      saved: (stream) => {
+        this.#forks.saved(stream);
+        this.#table.unpin(stream);
+      },
       fatal,
       fault,
     });
     this.#table = new StreamTable(catalog, (stream) => this.sync.unsaved(stream));
+    this.#forks = new ForkLinks(catalog, (stream) => this.sync.unsaved(stream));
     this.#settlement = new Settlement({
       table: this.#table,
-      settled: (bytes) => this.#writes.settled(bytes),
+      settled: (bytes) => this.#queue.settled(bytes),
       changed: (stream) => this.sync.mark(stream),
     });
-    this.#writes = new WritePath({
-      catalog,
+    this.#queue = new FrameQueue({
       table: this.#table,
+      forks: this.#forks,
       wal: () => this.wal,
       walBytesMax,
       hotExtents: () => this.#settlement.hotExtents,
       generation: recovered.generation,
       clock,
       fatal,
+    });
+    this.#writes = new WritePath({
+      catalog,
+      table: this.#table,
+      forks: this.#forks,
+      queue: this.#queue,
+      forkPoint: (source, state, request) => ports.forkPoint(source, state, request),
+      commitNow: () => this.wal.commitNow(),
+      clock,
       fault,
     });
-    for (const stream of recovered.streams) this.#settlement.adopt(stream);
+    for (const stream of recovered.streams) this.#adopt(stream);
     this.wal = ports.openWal((frames) => {
       this.#settlement.settle(frames);
       this.#durableLsn = this.wal.end;
@@ -106,9 +136,40 @@ export class Engine {
     const stream = this.#table.lookUp(path);
     const state = stream?.durable;
     if (stream === undefined || state === undefined || state === null || state.deleted) return undefined;
+    if (state.softDeleted) return undefined;
     const now = this.#ports.clock();
     if (isExpired(stream.exact(state, now), now)) return undefined;
     return { stream, state };
+  }
+
+  /** As `find`, but a stream that is kept for its forks alone counts. @throws StreamError corrupt-catalog */
+  known(path: string): { stream: Stream; state: StreamState } | undefined {
+    const found = this.find(path);
+    if (found !== undefined || this.absence(path) !== "gone") return found;
+    const stream = this.#table.lookUp(path)!;
+    return { stream, state: { ...stream.durable!, softDeleted: true } };
+  }
+
+  /** Paths of all streams that `known` gives, in no order. */
+  paths(): string[] {
+    return this.#table.paths().filter((path) => this.known(path) !== undefined);
+  }
+
+  /** How many streams were forked from this one and are not deleted. */
+  forkCount(id: Generation): number {
+    return this.#forks.count(id);
+  }
+
+  /** The producers of the stream. */
+  producersOf(stream: Stream): Map<string, ProducerState> {
+    return this.#writes.producersOf(stream);
+  }
+
+  /** What to say of a stream that `find` does not give: "gone" when it is kept for its forks alone (protocol section 4.2). */
+  absence(path: string): "not-found" | "gone" {
+    const stream = this.#table.lookUp(path);
+    if (stream?.durable == null) return "not-found";
+    return this.#writes.absence(stream, this.#ports.clock())?.kind ?? "not-found";
   }
 
   /** Time until the stream may expire, or null when it never does. */
@@ -118,11 +179,16 @@ export class Engine {
     return Number.isFinite(at) ? Math.max(0, at - now) : null;
   }
 
-  /** Where the bytes of [from, to) lie, at this instant. */
-  index(stream: Stream, from: number, to: number): ExtentIndex {
-    const { id } = stream.pending.identity;
+  /** Where the bytes of a run of the stream lie, at this instant. A stream with hot bytes is pinned. */
+  index(stream: Stream, run: SourceRun): ExtentIndex {
     const { extents } = this.#ports.catalog;
-    return { hot: stream.hotBetween(from, to), cold: (at): ColdExtent | undefined => extents.find(id, at) };
+    const hot = this.holder(stream, run)?.hotBetween(run.from, run.to) ?? [];
+    return { hot, cold: (at): ColdExtent | undefined => extents.find(run.stream, at) };
+  }
+
+  /** The stream that a run's bytes belong to, if any of its bytes may be hot. */
+  holder(stream: Stream, run: SourceRun): Stream | undefined {
+    return run.stream === stream.pending.identity.id ? stream : this.#table.pinned(run.stream);
   }
 
   /** See WritePath. */
@@ -136,18 +202,50 @@ export class Engine {
   }
 
   /** See WritePath. */
+  createNow(path: string, request: CreateRequest, body: Uint8Array): CreateResult {
+    return this.#writes.createNow(path, request, body);
+  }
+
+  /** See WritePath. */
+  fork(path: string, request: ForkCreation, body: Uint8Array): Promise<ForkResult> {
+    return this.#writes.fork(path, request, body);
+  }
+
+  /** See WritePath. */
+  forkNow(path: string, request: ForkCreation, body: Uint8Array): ForkResult {
+    return this.#writes.forkNow(path, request, body);
+  }
+
+  /** See WritePath. */
   append(path: string, input: AppendInput): Promise<AppendResult> {
     return this.#writes.append(path, input);
   }
 
   /** See WritePath. */
-  remove(path: string): Promise<"deleted" | "missing"> {
+  appendNow(path: string, input: AppendInput): AppendResult {
+    return this.#writes.appendNow(path, input);
+  }
+
+  /** See WritePath. */
+  remove(path: string): Promise<RemoveResult> {
     return this.#writes.remove(path);
+  }
+
+  /** See WritePath. */
+  removeNow(path: string): RemoveResult {
+    return this.#writes.removeNow(path);
   }
 
   /** See WritePath. */
   expire(id: Generation): Promise<number | null> {
     return this.#writes.expire(id);
+  }
+
+  #adopt(stream: Stream): void {
+    const { identity, deleted } = stream.pending;
+    if (deleted) this.#forks.remove(identity);
+    else if (!stream.inCatalog) this.#forks.add(identity);
+    this.#settlement.adopt(stream);
   }
 
   /** Calls `waiter` at each change of the stream's durable state, until the returned function is called. */

@@ -66,6 +66,36 @@ describe("the reaper", () => {
     expect(await objectKeys(shard)).toEqual([first, second]);
   });
 
+  test("keeps a soft-deleted stream's bytes for its fork, and gives them back with the last one", async () => {
+    await using shard = await Shard.create();
+    const source = await shard.create("s", "inherited");
+    const fork = { source: "s", offset: "tail", subOffset: 0 } as const;
+    await shard.engine.fork("f", { create: ask({ contentType: null }), fork }, Buffer.from("own"));
+    await shard.engine.fork(
+      "g",
+      { create: ask({ contentType: null }), fork: { ...fork, source: "f" } },
+      new Uint8Array(0),
+    );
+    await shard.engine.remove("s");
+    await shard.engine.remove("f");
+    await shard.roll();
+    const reaper = reaperOf(shard);
+    await reaper.reap();
+    expect(extentsOf(shard)).toContain(source.identity.id);
+    await shard.restart();
+    await shard.engine.remove("g");
+    await shard.roll();
+    await shard.engine.sync.save();
+    const after = reaperOf(shard);
+    await after.reap();
+    shard.nowMs += 10 * GRACE_MS;
+    await after.reap();
+    expect(extentsOf(shard)).toEqual([]);
+    expect([...shard.catalog.streams.ids()]).toEqual([]);
+    expect([...shard.catalog.forks.all()]).toEqual([]);
+    expect(await objectKeys(shard)).toEqual([]);
+  });
+
   test("deletes an object without live extents when its grace is over, not before", async () => {
     await using shard = await Shard.create();
     await shard.create("a", "one");
@@ -163,6 +193,7 @@ describe("a roll that is published", () => {
       blocks: [{ payloadBytes: 4, tableBytes: 2, crc: 1 }],
     })),
     digests: [],
+    subscriptions: [],
   });
 
   test("gives extents to live streams alone, and counts those", async () => {

@@ -30,6 +30,10 @@ export class Residents {
     return this.#pinned.get(path) ?? this.#resting.get(path);
   }
 
+  paths(): string[] {
+    return [...this.#pinned.keys(), ...this.#resting.keys()];
+  }
+
   /** A pinned stream; deleted ones stay until their deletion is saved. */
   byId(id: Generation): Stream | undefined {
     return this.#pinnedById.get(id);

@@ -3,11 +3,22 @@
  * the memory tail, from whole chunks kept in memory, or in verified pieces from the merged reader.
  */
 import { LRUCache } from "lru-cache";
-import { BODIES_IN_FLIGHT_BYTES_MAX, CHUNK_MEMORY_BYTES_MAX, chunkTarget } from "@coldbrook/core";
-import type { Position } from "@coldbrook/core";
-import type { MergedReader } from "@coldbrook/tiering";
+import {
+  BODIES_IN_FLIGHT_BYTES_MAX,
+  CHUNK_MEMORY_BYTES_MAX,
+  chunkTarget,
+  forkAnchor,
+  isJson,
+  position,
+  runAt,
+  sourceRuns,
+} from "@coldbrook/core";
+import type { ForkRequest, Position, SourceRun, StreamState } from "@coldbrook/core";
+import { runSteps, wait } from "@coldbrook/tiering";
+import type { MergedReader, Steps } from "@coldbrook/tiering";
 import type { Engine } from "./engine.ts";
 import type { Stream } from "./stream.ts";
+import type { ForkPoint } from "./write-path.ts";
 
 /** What a reader holds when many others hold much already. */
 const SMALL_PIECE_BYTES = 64 * 1024;
@@ -77,32 +88,106 @@ export class StreamReader {
   /** Start of the message that holds byte `at`. @throws StreamError */
   resolveStart(stream: Stream, at: Position, tail: Position): Position | Promise<Position> {
     if (at === 0 || at >= tail) return at >= tail ? tail : at;
-    return this.#merged.resolveStart(this.#engine.index(stream, at, at + 1), at, tail);
+    const { run, end } = runOf(stream, at, tail);
+    return this.#merged.resolveStart(this.#engine.index(stream, run), at, end);
   }
 
   /** Where a catch-up response from `from` ends (DESIGN "Chunks"). @throws StreamError */
   chunkEnd(stream: Stream, from: Position, tail: Position): Position | Promise<Position> {
     const target = chunkTarget(from, this.#chunkBytes);
     if (target >= tail) return tail;
-    return this.#merged.chunkEnd(this.#engine.index(stream, target - 1, target), from, tail, this.#chunkBytes);
+    return runSteps(this.#boundary(stream, from, target - 1, tail, this.#chunkBytes));
+  }
+
+  /** Where a fork that asks so parts from its source (protocol section 4.2). @throws StreamError */
+  forkPoint(source: Stream, state: StreamState, request: ForkRequest): ForkPoint | Promise<ForkPoint> {
+    return runSteps(this.#forkPoint(source, state, request));
+  }
+
+  *#forkPoint(source: Stream, state: StreamState, request: ForkRequest): Steps<ForkPoint> {
+    const anchor = forkAnchor(state, request);
+    if (anchor.kind === "bad") return anchor;
+    const from = yield* wait(this.resolveStart(source, anchor.position, state.tail));
+    if (request.subOffset === 0) return { kind: "point", position: from };
+    if (isJson(state.identity.config.contentType))
+      return yield* this.#afterMessages(source, from, request.subOffset, state.tail);
+    const end = from >= state.tail ? from : yield* this.#boundary(source, from, from, state.tail, 1);
+    const at = from + request.subOffset;
+    if (at <= end) return { kind: "point", position: position(at) };
+    return {
+      kind: "bad",
+      detail: `Stream-Fork-Sub-Offset passes the message at that offset, which has ${end - from} bytes`,
+    };
+  }
+
+  /** Where a chunk from `from` ends, whose last byte before the target is `last`. A message that the fork point cuts ends there. */
+  *#boundary(stream: Stream, from: Position, last: number, tail: Position, chunkBytes: number): Steps<Position> {
+    const { run, end } = runOf(stream, last, tail);
+    const found = yield* wait(this.#merged.chunkEnd(this.#engine.index(stream, run), from, end, chunkBytes));
+    return found < end ? found : end;
+  }
+
+  *#afterMessages(stream: Stream, from: Position, count: number, tail: Position): Steps<ForkPoint> {
+    let left = count;
+    let at = from;
+    for (const run of sourceRuns(stream.pending.identity, from, tail)) {
+      const index = this.#engine.index(stream, run);
+      const skipped = yield* wait(this.#merged.skipMessages(index, run.from, run.to, left));
+      left -= skipped.messages;
+      at = skipped.at;
+      if (left === 0) return { kind: "point", position: at };
+    }
+    return {
+      kind: "bad",
+      detail: `Stream-Fork-Sub-Offset passes the end: ${count - left} messages follow that offset`,
+    };
   }
 
   /** The range, if all of it is in the memory tail. */
   fromMemory(stream: Stream, from: Position, to: Position): Uint8Array | null {
-    const extents = stream.hotBetween(from, to);
-    if (extents.length === 0 || extents[0]!.start > from) return null;
     const parts: Uint8Array[] = [];
-    for (const { start, end, memory } of extents) {
-      if (memory === null) return null;
-      parts.push(memory.subarray(Math.max(0, from - start), Math.min(end, to) - start));
+    for (const run of sourceRuns(stream.pending.identity, from, to)) {
+      const extents = this.#engine.holder(stream, run)?.hotBetween(run.from, run.to) ?? [];
+      if (extents.length === 0 || extents[0]!.start > run.from) return null;
+      for (const { start, end, memory } of extents) {
+        if (memory === null) return null;
+        parts.push(memory.subarray(Math.max(0, run.from - start), Math.min(end, run.to) - start));
+      }
     }
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }
 
+  /** Where each message of [from, to) ends; `from` is a message start, and a message that passes `to` ends there. @throws StreamError */
+  messageEnds(stream: Stream, from: Position, to: Position): Position[] | Promise<Position[]> {
+    return runSteps(this.#messageEnds(stream, from, to));
+  }
+
+  *#messageEnds(stream: Stream, from: Position, to: Position): Steps<Position[]> {
+    const ends: Position[] = [];
+    for (const run of sourceRuns(stream.pending.identity, from, to)) {
+      const index = this.#engine.index(stream, run);
+      let at: number = run.from;
+      while (at < run.to) {
+        const { start, lengths } = yield* wait(this.#merged.lengthsAt(index, at));
+        let end = start;
+        for (const length of lengths) {
+          end += length;
+          if (end <= at) continue;
+          at = Math.min(end, run.to);
+          ends.push(position(at));
+          if (at === run.to) break;
+        }
+      }
+    }
+    return ends;
+  }
+
   /** The range as one buffer, or null when too much is in flight: then it is to be read in pieces. @throws StreamError */
   async whole(stream: Stream, from: Position, to: Position): Promise<WholeRange | null> {
-    const { id } = stream.pending.identity;
-    const key = `${id}:${from}:${to}`;
+    // Forks share what they inherit whole.
+    const { identity } = stream.pending;
+    const first = runAt(identity, from);
+    const key = `${to <= first.to ? first.stream : identity.id}:${from}:${to}`;
     const kept = this.#chunks.get(key);
     const bytes = kept ?? this.fromMemory(stream, from, to) ?? (await this.#load(stream, from, to));
     if (bytes === null || !this.#inFlight.take(bytes)) return null;
@@ -112,17 +197,47 @@ export class StreamReader {
     return { bytes, done: () => this.#inFlight.give(bytes) };
   }
 
+  /** The range in this very turn, where the WAL and the store are in memory. @throws StreamError; Error where they are not */
+  readNow(stream: Stream, from: Position, to: Position): Uint8Array {
+    const inTail = this.fromMemory(stream, from, to);
+    if (inTail !== null) return inTail;
+    const parts: Uint8Array[] = [];
+    for (const run of sourceRuns(stream.pending.identity, from, to))
+      parts.push(this.#merged.readNow(this.#engine.index(stream, run), run.from, run.to));
+    return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+  }
+
   /** The range in small verified pieces, each read when it is asked for. @throws StreamError */
   pieces(stream: Stream, from: Position, to: Position): AsyncGenerator<Uint8Array, void, undefined> {
-    return this.#merged.read(this.#engine.index(stream, from, to), from, to, SMALL_PIECE_BYTES);
+    return this.#read(stream, from, to, SMALL_PIECE_BYTES);
+  }
+
+  /** A stream's bytes lie in its own extents and in those of the streams that it inherits from, run by run. */
+  async *#read(
+    stream: Stream,
+    from: Position,
+    to: Position,
+    pieceBytes: number,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
+    for (const run of sourceRuns(stream.pending.identity, from, to)) {
+      yield* this.#merged.read(this.#engine.index(stream, run), run.from, run.to, pieceBytes);
+    }
   }
 
   async #load(stream: Stream, from: Position, to: Position): Promise<Uint8Array | null> {
     const length = to - from;
     if (length > WHOLE_BYTES_MAX || !this.#inFlight.fits(length)) return null;
     const parts: Uint8Array[] = [];
-    for await (const piece of this.#merged.read(this.#engine.index(stream, from, to), from, to, length))
-      parts.push(piece);
+    for await (const piece of this.#read(stream, from, to, length)) parts.push(piece);
     return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
   }
+}
+
+/** The run that holds byte `at`, as far as that byte needs it, and where the run ends below the tail. */
+function runOf(stream: Stream, at: number, tail: Position): { run: SourceRun; end: Position } {
+  const { stream: holder, to } = runAt(stream.pending.identity, at);
+  return {
+    run: { stream: holder, from: position(at), to: position(at + 1) },
+    end: to < tail ? position(to) : tail,
+  };
 }

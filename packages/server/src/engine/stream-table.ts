@@ -1,5 +1,5 @@
 /** Finds streams by name and by id, in memory or else in the catalog, which trails. */
-import { RESIDENT_STREAMS_MAX } from "@coldbrook/core";
+import { forkedFrom, RESIDENT_STREAMS_MAX } from "@coldbrook/core";
 import type { Generation, StreamIdentity, StreamState } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Residents } from "./residents.ts";
@@ -33,9 +33,22 @@ export class StreamTable {
     return stream;
   }
 
+  /** Names of all streams, of deleted ones perhaps as well. */
+  paths(): string[] {
+    return [...new Set([...this.#residents.paths(), ...this.#catalog.streams.paths()])];
+  }
+
   /** A pinned stream. */
   pinned(id: Generation): Stream | undefined {
     return this.#residents.byId(id);
+  }
+
+  /** The stream that this one was forked from. It keeps its name for as long as it has forks. */
+  sourceOf(stream: Stream): Stream | undefined {
+    const id = forkedFrom(stream.pending.identity);
+    const path = id === null ? undefined : this.identity(id)?.path;
+    const source = path === undefined ? undefined : this.lookUp(path);
+    return source?.pending.identity.id === id ? source : undefined;
   }
 
   pin(stream: Stream): void {

@@ -8,17 +8,13 @@ import {
   decideAppend,
   decideCreate,
   decideDelete,
+  decideFork,
   DEFAULT_CONTENT_TYPE,
   expiresAtMs,
+  forkLineage,
   frameJson,
-  generation,
-  HOT_EXTENTS_MAX,
   isExpired,
   isJson,
-  lsn,
-  newStreamState,
-  position,
-  StreamError,
   touchDue,
 } from "@coldbrook/core";
 import type {
@@ -26,25 +22,22 @@ import type {
   Clock,
   CreateRequest,
   FaultPoint,
-  Frame,
+  ForkRequest,
   FramedJson,
   Generation,
+  Position,
   ProducerState,
   ProducerTuple,
-  StreamConfig,
-  StreamIdentity,
   StreamState,
 } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { Batch } from "../wal/group-commit.ts";
-import type { Wal } from "../wal/wal.ts";
-import type { Enqueued, EnqueuedAppend } from "./enqueued.ts";
-import { Stream } from "./stream.ts";
-import type { OpenAppend } from "./stream.ts";
+import { Decisions, isUnsettled } from "./decisions.ts";
+import type { Decide, Decision } from "./decisions.ts";
+import type { ForkLinks } from "./fork-links.ts";
+import type { FrameQueue } from "./frame-queue.ts";
+import type { Stream } from "./stream.ts";
 import type { StreamTable } from "./stream-table.ts";
-
-/** Appends of one stream join one frame up to this size. */
-const MERGED_FRAME_BYTES_MAX = 256 * 1024;
 
 /** Renewals of a TTL are recorded beyond the budget, or a stream that is read through an outage would expire after it. */
 const TOUCH_HEADROOM = 0.125;
@@ -63,155 +56,246 @@ export type CreateResult =
   | { readonly kind: "conflict"; readonly detail: string }
   | { readonly kind: "bad-body"; readonly detail: string };
 
+export type ForkResult =
+  | CreateResult
+  /** The source is not there. */
+  | { readonly kind: "no-source" }
+  | { readonly kind: "bad"; readonly detail: string };
+
 export type AppendResult =
   | { readonly kind: "not-found" }
+  /** It was soft-deleted. */
+  | { readonly kind: "gone" }
   | { readonly kind: "bad-body"; readonly detail: string }
   /** `state` is what may be shown: for an append, right after it. */
   | { readonly kind: "decided"; readonly outcome: AppendOutcome; readonly state: StreamState };
 
-/** What was decided, and the batch that must be durable before anyone hears of it. */
-interface Decision<T> {
-  readonly batch: Batch | null;
-  readonly answer: () => T;
+export type RemoveResult = "deleted" | "missing" | "gone";
+
+/** Where a fork parts from its source, or why it cannot. */
+export type ForkPoint =
+  | { readonly kind: "point"; readonly position: Position }
+  | { readonly kind: "bad"; readonly detail: string };
+
+/** A create that is to inherit from another stream. */
+export interface ForkCreation {
+  readonly create: CreateRequest;
+  readonly fork: ForkRequest;
 }
 
 export interface WritePathPorts {
   readonly catalog: Catalog;
   readonly table: StreamTable;
-  readonly wal: () => Wal;
-  readonly walBytesMax: number;
-  /** Extents that only the WAL holds. */
-  readonly hotExtents: () => number;
-  /** Largest generation minted before. */
-  readonly generation: number;
+  readonly forks: ForkLinks;
+  readonly queue: FrameQueue;
+  /** Finds the fork point in a source's durable bytes. */
+  readonly forkPoint: (source: Stream, state: StreamState, request: ForkRequest) => ForkPoint | Promise<ForkPoint>;
+  /** Commits the open batch in this very turn. @throws Error where commits must be awaited */
+  readonly commitNow: () => void;
   readonly clock: Clock;
-  readonly fatal: (error: Error) => void;
   readonly fault: FaultPoint;
 }
 
 export class WritePath {
   readonly #ports: WritePathPorts;
   readonly #table: StreamTable;
-  #generation: number;
-  /** Payload of frames that are not durable yet. */
-  #enqueuedBytes = 0;
+  readonly #queue: FrameQueue;
+  readonly #decisions: Decisions;
 
   constructor(ports: WritePathPorts) {
     this.#ports = ports;
+    this.#decisions = new Decisions(ports);
     this.#table = ports.table;
-    this.#generation = ports.generation;
-  }
-
-  /** Largest generation minted. */
-  get generation(): number {
-    return this.#generation;
-  }
-
-  /** Payload bytes have become durable. */
-  settled(payloadBytes: number): void {
-    this.#enqueuedBytes -= payloadBytes;
+    this.#queue = ports.queue;
   }
 
   /** A read renews a sliding TTL (protocol section 5.1). It is recorded, but nobody waits for that. */
   touch(stream: Stream): void {
-    if (stream.pending.identity.config.ttlSeconds === null || stream.pending.deleted) return;
+    const { identity, deleted, softDeleted } = stream.pending;
+    if (identity.config.ttlSeconds === null || deleted || softDeleted) return;
     const now = this.#ports.clock();
     stream.readAtMs = now;
-    if (!touchDue(stream.pending, now) || this.#isFull(TOUCH_HEADROOM)) return;
-    const id = stream.pending.identity.id;
-    this.#enqueue(stream, { kind: "touch", stream: id, atMs: now }, { ...stream.pending, touchedAtMs: now });
+    if (touchDue(stream.pending, now) && !this.#queue.isFull(TOUCH_HEADROOM)) this.#queue.touch(stream, now);
   }
 
   /** Protocol section 5.1. @throws StreamError wal-full, corrupt-catalog */
   create(path: string, request: CreateRequest, body: Uint8Array): Promise<CreateResult> {
-    const config: StreamConfig = {
-      contentType: request.contentType ?? DEFAULT_CONTENT_TYPE,
-      ttlSeconds: request.ttlSeconds,
-      expiresAtMs: request.expiresAtMs,
-    };
-    return this.#decide<CreateResult>(path, (stream, now) => {
+    return this.#decisions.later(path, this.#creation(path, request, body));
+  }
+
+  /** What `create` resolves with, durable in this very turn. @throws StreamError as `create`; Error where commits must be awaited */
+  createNow(path: string, request: CreateRequest, body: Uint8Array): CreateResult {
+    return this.#decisions.now(path, this.#creation(path, request, body));
+  }
+
+  #creation(path: string, request: CreateRequest, body: Uint8Array): Decide<CreateResult> {
+    const { ttlSeconds, expiresAtMs: expiresAt, closed } = request;
+    const config = { contentType: request.contentType ?? DEFAULT_CONTENT_TYPE, ttlSeconds, expiresAtMs: expiresAt };
+    return (stream, now) => {
       const decision = decideCreate(stream?.exact(stream.pending, now), request, now);
-      if (decision.kind === "conflict") return { batch: stream?.lastBatch ?? null, answer: () => ({ ...decision }) };
-      if (decision.kind === "exists") {
-        return { batch: stream!.lastBatch, answer: () => ({ kind: "exists", state: stream!.durable! }) };
-      }
+      if (decision.kind !== "create") return existing(stream!, decision);
+      const kept = this.#retireExpired(stream);
+      if (kept !== null) return kept;
       const framed = frame(body, isJson(config.contentType), "create");
       if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
-      this.#admit();
-      if (stream !== undefined) this.#enqueueDelete(stream, "expired");
-      const created = this.#enqueueCreate(path, config, request.closed, framed, now);
+      this.#queue.admit();
+      if (stream !== undefined) this.#queue.delete(stream, "expired");
+      const created = this.#queue.create({ path, config, closed, framed, lineage: null }, now);
       return { batch: created.batch, answer: () => ({ kind: "created", state: created.next }) };
-    });
+    };
+  }
+
+  /** Protocol section 4.2. @throws StreamError wal-full, corrupt-catalog, and those of a read of the source */
+  async fork(path: string, request: ForkCreation, body: Uint8Array): Promise<ForkResult> {
+    for (;;) {
+      const source = await this.#decisions.settled(request.fork.source);
+      const point = source === undefined ? null : await this.#ports.forkPoint(source, source.durable!, request.fork);
+      if (point?.kind === "bad") return point;
+      const result = await this.#decisions.later(path, this.#forking(path, request, body, source, point));
+      if (result !== "again") return result;
+    }
+  }
+
+  /** What `fork` resolves with, durable in this very turn. @throws as `fork`; Error where commits must be awaited */
+  forkNow(path: string, request: ForkCreation, body: Uint8Array): ForkResult {
+    for (;;) {
+      const source = this.#decisions.settledNow(request.fork.source);
+      const point = source === undefined ? null : this.#ports.forkPoint(source, source.durable!, request.fork);
+      if (point instanceof Promise) throw new Error("a fork point in bytes that are not in memory can only be awaited");
+      if (point?.kind === "bad") return point;
+      const result = this.#decisions.now(path, this.#forking(path, request, body, source, point));
+      if (result !== "again") return result;
+    }
+  }
+
+  #forking(
+    path: string,
+    request: ForkCreation,
+    body: Uint8Array,
+    source: Stream | undefined,
+    point: { readonly position: Position } | null,
+  ): Decide<ForkResult | "again"> {
+    const id = source?.pending.identity.id;
+    return (stream, now) => {
+      // Others had their turns while the fork point was looked for.
+      const current = this.#table.lookUp(request.fork.source);
+      if (current?.pending.identity.id !== id) return { batch: null, answer: () => "again" };
+      if (current !== undefined && isUnsettled(current)) return { batch: current.lastBatch, answer: () => "again" };
+      return this.#decideFork(path, stream, current, { ...request, point: point?.position ?? null, body }, now);
+    };
   }
 
   /** Protocol sections 5.2 and 5.3. @throws StreamError wal-full, corrupt-catalog */
   append(path: string, input: AppendInput): Promise<AppendResult> {
     this.#ports.fault("append.enqueue");
-    return this.#decide<AppendResult>(path, (stream, now) => {
-      if (stream === undefined || isExpired(stream.exact(stream.pending, now), now)) {
-        return { batch: null, answer: () => ({ kind: "not-found" }) };
-      }
-      return this.#decideAppend(stream, input, now);
-    });
+    return this.#decisions.later(path, (stream, now) => this.#decideAppend(stream, input, now));
   }
 
-  /** Protocol section 5.4. @throws StreamError corrupt-catalog */
-  remove(path: string): Promise<"deleted" | "missing"> {
-    return this.#decide<"deleted" | "missing">(path, (stream, now) => {
-      const decision = decideDelete(stream?.exact(stream.pending, now), now);
-      if (stream === undefined || decision === "missing") return { batch: null, answer: () => "missing" };
-      return { batch: this.#enqueueDelete(stream, "request"), answer: () => "deleted" };
-    });
+  /** What `append` resolves with, durable in this very turn. @throws StreamError as `append`; Error where commits must be awaited */
+  appendNow(path: string, input: AppendInput): AppendResult {
+    this.#ports.fault("append.enqueue");
+    return this.#decisions.now(path, (stream, now) => this.#decideAppend(stream, input, now));
+  }
+
+  /** Protocol sections 4.2 and 5.4. @throws StreamError corrupt-catalog */
+  remove(path: string): Promise<RemoveResult> {
+    return this.#decisions.later(path, (stream, now) => this.#decideRemoval(stream, now));
+  }
+
+  /** What `remove` resolves with, durable in this very turn. @throws StreamError as `remove`; Error where commits must be awaited */
+  removeNow(path: string): RemoveResult {
+    return this.#decisions.now(path, (stream, now) => this.#decideRemoval(stream, now));
+  }
+
+  #decideRemoval(stream: Stream | undefined, now: number): Decision<RemoveResult> {
+    const hasForks = stream !== undefined && this.#ports.forks.hasForks(stream.pending.identity.id);
+    const decision = decideDelete(stream?.exact(stream.pending, now), hasForks, now);
+    if (stream === undefined || decision === "missing") return { batch: null, answer: () => "missing" };
+    if (decision === "gone") return { batch: stream.lastBatch, answer: () => "gone" };
+    const batch =
+      decision === "delete" ? this.#queue.delete(stream, "request") : this.#queue.softDelete(stream, "request");
+    return { batch, answer: () => "deleted" };
   }
 
   /** Deletes the stream if it has expired, and says when to look again: null when it is gone. */
   expire(id: Generation): Promise<number | null> {
     const path = this.#table.identity(id)?.path;
     if (path === undefined) return Promise.resolve(null);
-    return this.#decide<number | null>(path, (stream, now) => {
-      if (stream === undefined || stream.pending.identity.id !== id) return { batch: null, answer: () => null };
+    return this.#decisions.later<number | null>(path, (stream, now) => {
+      if (stream === undefined || stream.pending.identity.id !== id || stream.pending.softDeleted) {
+        return { batch: null, answer: () => null };
+      }
       const exact = stream.exact(stream.pending, now);
       // Live readers keep a stream alive for as long as they stay; that is recorded here, when its time would be up.
       if (stream.waiters.size > 0) this.touch(stream);
       if (!isExpired(exact, now)) return { batch: null, answer: () => expiresAtMs(exact) };
-      return { batch: this.#enqueueDelete(stream, "expired"), answer: () => null };
+      const kept = this.#retireExpired(stream);
+      return { batch: kept?.batch ?? this.#queue.delete(stream, "expired"), answer: () => null };
     });
   }
 
-  /** `headroom` is the part of the budget that may be used beyond it. */
-  #isFull(headroom: number): boolean {
-    const bytes = this.#ports.wal().unrolledBytes + this.#enqueuedBytes;
-    return bytes >= this.#ports.walBytesMax * (1 + headroom) || this.#ports.hotExtents() >= HOT_EXTENTS_MAX;
+  /** Why the stream cannot be used by its name, or null; `batch` is what that rests on. */
+  absence(
+    stream: Stream | undefined,
+    now: number,
+  ): { readonly kind: "not-found" | "gone"; readonly batch: Batch | null } | null {
+    if (stream === undefined) return { kind: "not-found", batch: null };
+    if (stream.pending.softDeleted) return { kind: "gone", batch: stream.lastBatch };
+    if (!isExpired(stream.exact(stream.pending, now), now)) return null;
+    const kind = this.#ports.forks.hasForks(stream.pending.identity.id) ? "gone" : "not-found";
+    return { kind, batch: null };
   }
 
-  #admit(): void {
-    if (!this.#isFull(0)) return;
-    // What fills the budget must be on its way to the store, or the budget would never drain.
-    this.#ports.wal().seal().catch(this.#ports.fatal);
-    throw new StreamError(
-      "wal-full",
-      `the write-ahead log holds ${this.#ports.wal().unrolledBytes} bytes that the object store has not taken yet (--wal-bytes-max ${this.#ports.walBytesMax}); try again later`,
-    );
+  /** An expired stream with forks does not go but is kept for them, and its name with it. */
+  #retireExpired(stream: Stream | undefined): Decision<CreateResult> | null {
+    if (stream === undefined || !this.#ports.forks.hasForks(stream.pending.identity.id)) return null;
+    const batch = this.#queue.softDelete(stream, "expired");
+    const detail = "an expired stream is kept under this path until its forks are deleted";
+    return { batch, answer: () => ({ kind: "conflict", detail }) };
   }
 
-  /**
-   * Runs one decision on the stream of that name, once no create or delete of it is under way. The look-up, the decision and
-   * what it enqueues happen in one turn: nobody else can come between them. The answer waits for what it rests on.
-   */
-  async #decide<T>(path: string, decide: (stream: Stream | undefined, now: number) => Decision<T>): Promise<T> {
-    for (;;) {
-      const stream = this.#table.lookUp(path);
-      if (stream !== undefined && isUnsettled(stream)) {
-        await durable(stream.lastBatch!);
-        continue;
-      }
-      const { batch, answer } = decide(stream, this.#ports.clock());
-      if (batch !== null) await durable(batch);
-      return answer();
+  #decideFork(
+    path: string,
+    stream: Stream | undefined,
+    source: Stream | undefined,
+    request: {
+      readonly create: CreateRequest;
+      readonly fork: ForkRequest;
+      readonly point: Position | null;
+      readonly body: Uint8Array;
+    },
+    now: number,
+  ): Decision<ForkResult> {
+    const origin = source?.exact(source.pending, now);
+    // The default fork point is the tail behind all that was accepted before, durable or not.
+    const point = request.fork.offset === "tail" ? origin?.tail : request.point;
+    const outcome = decideFork(stream?.exact(stream.pending, now), origin, request, point ?? (0 as Position), now);
+    const rests = this.#queue.later(stream?.lastBatch ?? null, source?.lastBatch ?? null);
+    if (outcome.kind === "no-source" || outcome.kind === "bad") return { batch: rests, answer: () => outcome };
+    if (outcome.kind === "conflict") return { batch: rests, answer: () => outcome };
+    if (outcome.kind === "exists") return existing(stream!, outcome);
+    const kept = this.#retireExpired(stream);
+    if (kept !== null) return kept;
+    const { config } = outcome;
+    const framed = frame(request.body, isJson(config.contentType), "create");
+    if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
+    if (!Number.isSafeInteger(point! + framed.stored.length)) {
+      return { batch: null, answer: () => ({ kind: "bad", detail: "the body would pass the last position of a stream" }) };
     }
+    this.#queue.admit();
+    if (stream !== undefined) this.#queue.delete(stream, "expired");
+    const lineage = (id: Generation): ReturnType<typeof forkLineage> => forkLineage(origin!.identity, point!, id);
+    const created = this.#queue.create({ path, config, closed: request.create.closed, framed, lineage }, now);
+    return { batch: created.batch, answer: () => ({ kind: "created", state: created.next }) };
   }
 
-  #decideAppend(stream: Stream, input: AppendInput, now: number): Decision<AppendResult> {
+  #decideAppend(stream: Stream | undefined, input: AppendInput, now: number): Decision<AppendResult> {
+    const absence = this.absence(stream, now);
+    if (absence !== null) return { batch: absence.batch, answer: () => ({ kind: absence.kind }) };
+    return this.#decidePresent(stream!, input, now);
+  }
+
+  #decidePresent(stream: Stream, input: AppendInput, now: number): Decision<AppendResult> {
     const framed = frame(input.body, isJson(stream.pending.identity.config.contentType), "append");
     const known = input.producer === null ? undefined : this.#producer(stream, input.producer.id);
     const outcome = decideAppend(stream.pending, known, {
@@ -227,9 +311,23 @@ export class WritePath {
       return { batch: stream.lastBatch, answer: () => ({ kind: "decided", outcome, state: stream.durable! }) };
     }
     if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
-    this.#admit();
-    const batch = this.#enqueueAppend(stream, outcome.next, framed, input, now);
+    this.#queue.admit();
+    const { producer, streamSeq, close } = input;
+    const batch = this.#queue.append(stream, outcome.next, { framed, producer, streamSeq, close }, now);
     return { batch, answer: () => ({ kind: "decided", outcome, state: outcome.next }) };
+  }
+
+  /** The stream's producers, in their pending state. */
+  producersOf(stream: Stream): Map<string, ProducerState> {
+    const { catalog } = this.#ports;
+    const { id } = stream.pending.identity;
+    const known = new Map<string, ProducerState>();
+    for (const producer of stream.inCatalog ? catalog.producers.some(id, Number.MAX_SAFE_INTEGER) : []) {
+      const state = catalog.producers.load(id, producer);
+      if (state !== undefined) known.set(producer, state);
+    }
+    for (const [producer, state] of stream.producers ?? []) known.set(producer, state);
+    return known;
   }
 
   #producer(stream: Stream, id: string): ProducerState | undefined {
@@ -237,130 +335,14 @@ export class WritePath {
     if (known !== undefined || !stream.inCatalog) return known;
     return this.#ports.catalog.producers.load(stream.pending.identity.id, id);
   }
-
-  #enqueue(stream: Stream, frame: Frame, next: StreamState): Enqueued {
-    const { id, path } = stream.pending.identity;
-    if (stream.pending.deleted) throw new Error(`stream ${id} "${path}": a ${frame.kind} after its delete`);
-    // What was appended before this frame must not grow after it.
-    stream.openAppend = null;
-    const batch = this.#ports.wal().open;
-    const enqueued: Enqueued = Object.assign(frame, { owner: stream, next, batch });
-    batch.frames.push(enqueued);
-    stream.pending = next;
-    stream.lastBatch = batch;
-    this.#table.pin(stream);
-    this.#ports.wal().schedule();
-    return enqueued;
-  }
-
-  #enqueueCreate(
-    path: string,
-    config: StreamConfig,
-    closed: boolean,
-    framed: Extract<FramedJson, { kind: "messages" }>,
-    now: number,
-  ): Enqueued {
-    this.#generation += 1;
-    const id = generation(this.#generation);
-    const lineage = [{ generation: id, first: position(0), source: null }];
-    const identity: StreamIdentity = { id, path, config, createdAtMs: now, lineage };
-    const tail = position(framed.stored.length);
-    const state = newStreamState({ identity, tail, closed, touchedAtMs: now, lsn: lsn(0) });
-    const stream = new Stream(state, null, "new");
-    const { stored, lengths } = framed;
-    this.#enqueuedBytes += stored.length;
-    return this.#enqueue(
-      stream,
-      {
-        kind: "create",
-        stream: id,
-        atMs: now,
-        path,
-        config,
-        lineage,
-        closed,
-        start: position(0),
-        lengths,
-        payload: [stored],
-      },
-      state,
-    );
-  }
-
-  #enqueueDelete(stream: Stream, reason: "request" | "expired"): Batch {
-    const { id } = stream.pending.identity;
-    const frame: Frame = { kind: "delete", stream: id, atMs: this.#ports.clock(), reason };
-    return this.#enqueue(stream, frame, { ...stream.pending, deleted: true }).batch;
-  }
-
-  #enqueueAppend(
-    stream: Stream,
-    next: StreamState,
-    framed: Extract<FramedJson, { kind: "messages" }>,
-    input: AppendInput,
-    now: number,
-  ): Batch {
-    const { producer } = input;
-    const open = this.#joinable(stream, framed.stored.length) ?? this.#openAppend(stream, now);
-    if (framed.stored.length > 0) {
-      open.payload.push(framed.stored);
-      for (const length of framed.lengths) open.lengths.push(length);
-      open.bytes += framed.stored.length;
-      this.#enqueuedBytes += framed.stored.length;
-    }
-    open.atMs = now;
-    if (producer !== null) {
-      const same = open.producers.findIndex((p) => p.id === producer.id);
-      if (same < 0) open.producers.push(producer);
-      else open.producers[same] = producer;
-      stream.producers ??= new Map();
-      stream.producers.set(producer.id, { epoch: producer.epoch, seq: producer.seq });
-    }
-    if (input.streamSeq !== null) open.streamSeq = input.streamSeq;
-    if (input.close) {
-      open.closed = true;
-      open.closedBy = next.closedBy;
-    }
-    open.next = next;
-    stream.pending = next;
-    return open.batch;
-  }
-
-  #joinable(stream: Stream, bytes: number): EnqueuedAppend | null {
-    const open = stream.openAppend as EnqueuedAppend | null;
-    return open !== null && open.batch === this.#ports.wal().open && open.bytes + bytes <= MERGED_FRAME_BYTES_MAX
-      ? open
-      : null;
-  }
-
-  #openAppend(stream: Stream, now: number): EnqueuedAppend {
-    const { pending } = stream;
-    const frame: OpenAppend = {
-      kind: "append",
-      stream: pending.identity.id,
-      atMs: now,
-      start: pending.tail,
-      payload: [],
-      lengths: [],
-      producers: [],
-      streamSeq: null,
-      closed: false,
-      closedBy: null,
-      bytes: 0,
-    };
-    const open = this.#enqueue(stream, frame, pending) as EnqueuedAppend;
-    stream.openAppend = open;
-    return open;
-  }
 }
 
-/** A create or delete of the stream is not durable yet. */
-function isUnsettled(stream: Stream): boolean {
-  return stream.durable === null || (stream.pending.deleted && stream.lastBatch !== null);
-}
-
-function durable(batch: Batch): Promise<void> {
-  return new Promise((resolve) => batch.whenDurable(resolve));
+function existing(
+  stream: Stream,
+  decision: { readonly kind: "exists" } | { readonly kind: "conflict"; readonly detail: string },
+): Decision<CreateResult> {
+  if (decision.kind === "conflict") return { batch: stream.lastBatch, answer: () => decision };
+  return { batch: stream.lastBatch, answer: () => ({ kind: "exists", state: stream.durable! }) };
 }
 
 function frame(body: Uint8Array, json: boolean, mode: "create" | "append"): FramedJson {

@@ -1,10 +1,12 @@
 /** GET without a live mode, and HEAD: protocol sections 5.5, 5.6 and 10.1. */
-import { cachePolicy, generationAt, ifNoneMatch, isJson, offsetAt, rangeEtag, RESPONSE_HEADER } from "@coldbrook/core";
+import { cachePolicy, generationAt, isJson, offsetAt, rangeEtag, RESPONSE_HEADER } from "@coldbrook/core";
 import type { Position, StreamState } from "@coldbrook/core";
+import { chooseVariant } from "./compression.ts";
+import type { Variant } from "./compression.ts";
 import type { Exchange } from "./exchange.ts";
-import { notFound } from "./problem.ts";
-import { sendRange } from "./range-body.ts";
-import { endHeaders, tagHeaders } from "./read-context.ts";
+import { bodyBytes, sendRange } from "./range-body.ts";
+import type { RangeBody } from "./range-body.ts";
+import { absent, endHeaders, tagHeaders } from "./read-context.ts";
 import type { ReadContext, Start } from "./read-context.ts";
 
 export async function catchUp(context: ReadContext, exchange: Exchange, start: Start): Promise<void> {
@@ -15,7 +17,8 @@ export async function catchUp(context: ReadContext, exchange: Exchange, start: S
     return sendRange(exchange, context.reader, 200, headers, { stream, from: state.tail, to: state.tail, json });
   }
   const to = await context.reader.chunkEnd(stream, from, state.tail);
-  const etag = etagOf(state, from, to);
+  const body = { stream, from, to, json };
+  const variant = variantOf(context, exchange, start, state, body);
   const policy = cachePolicy({
     kind: "catch-up",
     realOffset: start.realOffset,
@@ -29,16 +32,33 @@ export async function catchUp(context: ReadContext, exchange: Exchange, start: S
     "Cache-Control",
     policy.cacheControl,
     "ETag",
-    etag,
+    variant.etag,
     ...tagHeaders(state.identity),
+    ...variant.headers,
   ];
   if (policy.contentLocation) headers.push("Content-Location", canonical(context, exchange, state, from));
-  if (ifNoneMatch(exchange.request.headers["if-none-match"], etag)) return exchange.empty(304, headers);
-  await sendRange(exchange, context.reader, 200, headers, { stream, from, to, json });
+  if (variant.isKnown) return exchange.empty(304, headers);
+  await sendRange(exchange, context.reader, 200, headers, body, variant.coder);
+}
+
+/** What this client gets of the body's variants, as this state shows it. */
+export function variantOf(
+  context: ReadContext,
+  exchange: Exchange,
+  start: Start,
+  state: StreamState,
+  body: RangeBody,
+): Variant {
+  return chooseVariant(context.compressor, exchange, {
+    contentType: state.identity.config.contentType,
+    bodyBytes: bodyBytes(body),
+    isSettled: start.realOffset && (body.to < state.tail || state.closed),
+    etag: etagOf(state, body.from, body.to),
+  });
 }
 
 /** Tag of the bytes [from, to) as this state shows them. */
-export function etagOf(state: StreamState, from: Position, to: Position): string {
+function etagOf(state: StreamState, from: Position, to: Position): string {
   const { identity, closed, tail } = state;
   return rangeEtag({
     id: identity.id,
@@ -52,7 +72,7 @@ export function etagOf(state: StreamState, from: Position, to: Position): string
 
 export function head(context: ReadContext, exchange: Exchange): void {
   const found = context.engine.find(exchange.path);
-  if (found === undefined) return exchange.problem(notFound(exchange.path));
+  if (found === undefined) return exchange.problem(absent(context, exchange.path));
   const { state } = found;
   const { config } = state.identity;
   const headers = [

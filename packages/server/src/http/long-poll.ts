@@ -1,12 +1,11 @@
 /** GET with `live=long-poll`: protocol section 5.7. */
-import { cachePolicy, ifNoneMatch, isJson, offsetAt, responseCursor, RESPONSE_HEADER } from "@coldbrook/core";
+import { cachePolicy, isJson, offsetAt, responseCursor, RESPONSE_HEADER } from "@coldbrook/core";
 import type { Position, StreamState } from "@coldbrook/core";
 import type { Stream } from "../engine/stream.ts";
-import { etagOf } from "./catch-up.ts";
+import { variantOf } from "./catch-up.ts";
 import type { Exchange } from "./exchange.ts";
-import { notFound } from "./problem.ts";
 import { sendRange } from "./range-body.ts";
-import { endHeaders, tagHeaders, waiterProblem } from "./read-context.ts";
+import { absent, endHeaders, tagHeaders, waiterProblem } from "./read-context.ts";
 import type { ReadContext, Start } from "./read-context.ts";
 
 export async function longPoll(context: ReadContext, exchange: Exchange, start: Start): Promise<void> {
@@ -18,7 +17,7 @@ export async function longPoll(context: ReadContext, exchange: Exchange, start: 
     await changed(context, exchange, stream, from);
     if (exchange.response.destroyed) return;
     const latest = stream.durable;
-    if (latest === null || latest.deleted) return exchange.problem(notFound(exchange.path));
+    if (latest === null || latest.deleted || latest.softDeleted) return exchange.problem(absent(context, exchange.path));
     state = latest;
   }
   if (state.tail <= from) return nothing(context, exchange, start, state);
@@ -31,7 +30,7 @@ function changed(context: ReadContext, exchange: Exchange, stream: Stream, from:
   return new Promise((resolve) => {
     const unwatch = context.engine.watch(stream, () => {
       const state = stream.durable!;
-      if (state.tail > from || state.closed || state.deleted) settle();
+      if (state.tail > from || state.closed || state.deleted || state.softDeleted) settle();
     });
     const deadline = setTimeout(settle, context.longPollMs);
     response.once("close", settle);
@@ -64,7 +63,8 @@ function nothing(context: ReadContext, exchange: Exchange, start: Start, state: 
 async function data(context: ReadContext, exchange: Exchange, start: Start, state: StreamState): Promise<void> {
   const { stream, from } = start;
   const to = await context.reader.chunkEnd(stream, from, state.tail);
-  const etag = etagOf(state, from, to);
+  const body = { stream, from, to, json: isJson(state.identity.config.contentType) };
+  const variant = variantOf(context, exchange, start, state, body);
   const policy = cachePolicy({
     kind: "long-poll",
     realOffset: start.realOffset,
@@ -78,14 +78,14 @@ async function data(context: ReadContext, exchange: Exchange, start: Start, stat
     "Cache-Control",
     policy.cacheControl,
     "ETag",
-    etag,
+    variant.etag,
     ...tagHeaders(state.identity),
+    ...variant.headers,
   ];
-  if (ifNoneMatch(exchange.request.headers["if-none-match"], etag)) return exchange.empty(304, headers);
-  const json = isJson(state.identity.config.contentType);
-  await sendRange(exchange, context.reader, 200, headers, { stream, from, to, json });
+  if (variant.isKnown) return exchange.empty(304, headers);
+  await sendRange(exchange, context.reader, 200, headers, body, variant.coder);
 }
 
 function cursor(context: ReadContext, start: Start): string {
-  return responseCursor(start.query.cursor, context.clock(), context.random);
+  return responseCursor(start.query.cursor, context.clock(), context.random, context.cursorSchedule);
 }

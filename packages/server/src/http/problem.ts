@@ -76,6 +76,11 @@ export function badRequest(detail: string): Problem {
   return { status: 400, code: "bad-request", detail };
 }
 
+/** Protocol section 4.2: deleted, and kept for its forks alone. */
+export function softDeleted(path: string): Problem {
+  return { status: 410, code: "stream-gone", detail: `the stream "${path}" was deleted; only its forks can be read` };
+}
+
 export function notFound(path: string): Problem {
   return { status: 404, code: "not-found", detail: `there is no stream "${path}"` };
 }

@@ -6,7 +6,12 @@ import { STALLED_READER_MS } from "@coldbrook/core";
 import type { Position } from "@coldbrook/core";
 import type { Stream } from "../engine/stream.ts";
 import type { StreamReader } from "../engine/stream-reader.ts";
+import type { Coder } from "./compression.ts";
+import { endAfterResponse } from "./connection-order.ts";
 import type { Exchange } from "./exchange.ts";
+
+/** What a compressed body is cut to before it is coded. */
+const CODED_PART_BYTES: number = 64 * 1024;
 
 const OPEN: Buffer = Buffer.from("[");
 const CLOSE: Buffer = Buffer.from("]");
@@ -23,14 +28,20 @@ export function bodyBytes({ from, to, json }: RangeBody): number {
   return to === from ? 2 : to - from + 1;
 }
 
-/** Sends status, headers and body. Nothing is sent before the first bytes are verified. @throws StreamError until then */
+/**
+ * Sends status, headers and body, which `coder` compresses: then no Content-Length says where it ends, but the chunked
+ * transfer, or the end of the connection to an HTTP/1.0 client. Nothing is sent before the first bytes are verified.
+ * @throws StreamError until then
+ */
 export async function sendRange(
   exchange: Exchange,
   reader: StreamReader,
   status: number,
   headers: readonly string[],
   body: RangeBody,
+  coder: Coder | null = null,
 ): Promise<void> {
+  if (coder !== null) return sendCoded(exchange, reader, status, headers, body, coder);
   const { stream, from, to, json } = body;
   const all = [...headers, "Content-Length", String(bodyBytes(body))];
   if (from === to) {
@@ -40,7 +51,7 @@ export async function sendRange(
   }
   const whole = await reader.whole(stream, from, to);
   if (whole !== null) return sendWhole(exchange, status, all, whole.bytes, json, whole.done);
-  await sendPieces(exchange, status, all, reader.pieces(stream, from, to), json);
+  await sendPieces(exchange, status, all, reader.pieces(stream, from, to), { json, hasLength: true });
 }
 
 function sendWhole(
@@ -68,20 +79,63 @@ function sendWhole(
   if (response.writableLength > 0) dropWhenStalled(exchange);
 }
 
+async function sendCoded(
+  exchange: Exchange,
+  reader: StreamReader,
+  status: number,
+  headers: readonly string[],
+  { stream, from, to, json }: RangeBody,
+  { coding, compressor }: Coder,
+): Promise<void> {
+  const { response } = exchange;
+  const whole = await reader.whole(stream, from, to);
+  if (whole !== null) {
+    if (response.destroyed) return whole.done();
+    response.once("close", whole.done);
+  }
+  const pieces = whole === null ? reader.pieces(stream, from, to) : cut(whole.bytes);
+  const coded = compressor.encode(coding, framed(pieces, json));
+  await sendPieces(exchange, status, [...headers, "Content-Encoding", coding], coded, {
+    json: false,
+    hasLength: false,
+  });
+}
+
+function* cut(bytes: Uint8Array): Generator<Uint8Array, void, undefined> {
+  for (let at = 0; at < bytes.length; at += CODED_PART_BYTES) yield bytes.subarray(at, at + CODED_PART_BYTES);
+}
+
+/** The body's bytes; none before the first piece is read and verified. */
+async function* framed(
+  pieces: AsyncIterable<Uint8Array> | Iterable<Uint8Array>,
+  json: boolean,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  if (!json) return yield* pieces;
+  let held: Uint8Array | null = null;
+  for await (const piece of pieces) {
+    yield held ?? OPEN;
+    held = piece;
+  }
+  if (held !== null) yield held.subarray(0, -1);
+  yield CLOSE;
+}
+
 async function sendPieces(
   exchange: Exchange,
   status: number,
   headers: readonly string[],
   pieces: AsyncGenerator<Uint8Array, void, undefined>,
-  json: boolean,
+  { json, hasLength }: { readonly json: boolean; readonly hasLength: boolean },
 ): Promise<void> {
-  const { response } = exchange;
+  const { request, response } = exchange;
   // The first piece is verified before the status goes out, so that a fault can still be said cleanly.
   let next = await pieces.next();
   if (response.destroyed) {
     await pieces.return();
     return;
   }
+  // The end of the connection is the end of the body: nothing that the client sent ahead may take effect.
+  if (!hasLength && request.httpVersion === "1.0") endAfterResponse(request.socket);
   exchange.head(status, headers);
   dropWhenStalled(exchange);
   if (json) response.write(OPEN);

@@ -8,12 +8,13 @@ import {
   WAITERS_MAX,
   WAITERS_PER_STREAM_MAX,
 } from "@coldbrook/core";
-import type { Clock, Position, Random, ReadQuery, StreamIdentity, StreamState } from "@coldbrook/core";
+import type { Clock, CursorSchedule, Position, Random, ReadQuery, StreamIdentity, StreamState } from "@coldbrook/core";
 import type { Engine } from "../engine/engine.ts";
 import type { Stream } from "../engine/stream.ts";
 import type { StreamReader } from "../engine/stream-reader.ts";
+import type { Compressor } from "./compression.ts";
 import type { Exchange } from "./exchange.ts";
-import { badRequest, faultProblem, notFound } from "./problem.ts";
+import { badRequest, faultProblem, notFound, softDeleted } from "./problem.ts";
 import type { Problem } from "./problem.ts";
 
 export interface ReadContext {
@@ -24,6 +25,9 @@ export interface ReadContext {
   readonly streamRoot: string;
   readonly longPollMs: number;
   readonly sseMs: number;
+  readonly cursorSchedule: CursorSchedule;
+  /** Null when nothing is compressed. */
+  readonly compressor: Compressor | null;
   /** Aborted when the server drains: live reads end politely. */
   readonly draining: AbortSignal;
 }
@@ -34,7 +38,7 @@ export interface Start {
   readonly stream: Stream;
   readonly state: StreamState;
   readonly from: Position;
-  /** The offset was minted: the URL can never mean another stream's bytes. */
+  /** The offset was minted by the stream itself: the URL can never mean another stream's bytes. */
   readonly realOffset: boolean;
   /** `offset=now`. */
   readonly atNow: boolean;
@@ -47,7 +51,7 @@ export async function startOf(context: ReadContext, exchange: Exchange): Promise
   const offset = parseOffset(query.offset);
   if (offset.kind === "malformed") return badRequest(offset.detail);
   const found = context.engine.find(exchange.path);
-  if (found === undefined) return notFound(exchange.path);
+  if (found === undefined) return absent(context, exchange.path);
   const { stream, state } = found;
   context.engine.touch(stream);
   const start = { query, stream, state };
@@ -59,8 +63,15 @@ export async function startOf(context: ReadContext, exchange: Exchange): Promise
   const from = await context.reader.resolveStart(stream, resolved.position, state.tail);
   // Meanwhile the stream may have left memory and come back as another object, or be gone.
   const again = context.engine.find(exchange.path);
-  if (again === undefined || again.state.identity.id !== state.identity.id) return notFound(exchange.path);
-  return { query, ...again, from, realOffset: true, atNow: false };
+  if (again === undefined || again.state.identity.id !== state.identity.id) return absent(context, exchange.path);
+  // An inherited offset is another stream's: under this path it may come to mean what a later fork of that one holds.
+  const realOffset = offset.generation >= state.identity.id;
+  return { query, ...again, from, realOffset, atNow: false };
+}
+
+/** What a reader is told of a stream that it cannot have. */
+export function absent(context: { readonly engine: Engine }, path: string): Problem {
+  return context.engine.absence(path) === "gone" ? softDeleted(path) : notFound(path);
 }
 
 /** One token for each stream, so that an operator can purge it from a CDN. */

@@ -17,9 +17,9 @@ import { health } from "./health.ts";
 import type { HealthPorts } from "./health.ts";
 import { longPoll } from "./long-poll.ts";
 import { preflight } from "./preflight.ts";
-import { badRequest, faultProblem, notFound, problemBody } from "./problem.ts";
+import { badRequest, faultProblem, problemBody } from "./problem.ts";
 import type { Problem } from "./problem.ts";
-import { startOf } from "./read-context.ts";
+import { absent, startOf } from "./read-context.ts";
 import type { ReadContext } from "./read-context.ts";
 import { sse } from "./sse.ts";
 import { hasBody, post, put, remove } from "./writes.ts";
@@ -61,19 +61,26 @@ export interface HttpLog {
 
 export type HttpContext = ReadContext & WriteContext;
 
+/** Sees a request before it is routed; `true` when it has answered it, or never will. */
+export type Gate = (request: IncomingMessage, response: ServerResponse) => boolean | Promise<boolean>;
+
 export interface HttpPorts {
   /** Null until the server is ready to serve. */
   readonly context: () => HttpContext | null;
-  readonly health: HealthPorts;
+  /** Null when `/health` is a path as any other. */
+  readonly health: HealthPorts | null;
+  readonly gate: Gate | null;
+  /** URL path above all streams, without a slash at its end; "" when every path is a stream's. */
   readonly streamRoot: string;
   readonly log: HttpLog;
 }
 
 export function createHttpServer(ports: HttpPorts): Server {
   const order = new ConnectionOrder();
+  const serve = ports.gate === null ? route : gated(ports.gate);
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
     order.run(request, response, () => {
-      route(ports, request, response).catch((error: unknown) => fail(ports, request, response, error));
+      serve(ports, request, response).catch((error: unknown) => fail(ports, request, response, error));
     });
   };
   const server = http.createServer(
@@ -103,12 +110,18 @@ export function createHttpServer(ports: HttpPorts): Server {
   return server;
 }
 
+function gated(gate: Gate): typeof route {
+  return async (ports, request, response) => {
+    if (!(await gate(request, response))) await route(ports, request, response);
+  };
+}
+
 function route(ports: HttpPorts, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const given = request.url ?? "/";
   const url = given.startsWith("/") ? given : given.replace(ABSOLUTE_FORM, "");
   const query = url.indexOf("?");
   const target = query < 0 ? url : url.slice(0, query);
-  if (target === "/health") return health(ports.health, request, response);
+  if (target === "/health" && ports.health !== null) return health(ports.health, request, response);
   if (request.rawHeaders.length > 2 * HEADER_COUNT_MAX) {
     const detail = `at most ${HEADER_COUNT_MAX} header fields are taken`;
     sendProblem(request, response, { status: 431, code: "too-many-headers", detail, close: true });
@@ -188,7 +201,7 @@ async function read(context: ReadContext, exchange: Exchange): Promise<void> {
   } catch (error) {
     if (!(error instanceof StreamError) || error.code !== "gone") throw error;
     // Bytes of a stream that is deleted meanwhile may go; those of a live one may not.
-    if (context.engine.find(exchange.path) === undefined) exchange.problem(notFound(exchange.path));
+    if (context.engine.find(exchange.path) === undefined) exchange.problem(absent(context, exchange.path));
     else throw new StreamError("corrupt-object", error.message, { cause: error });
   }
 }

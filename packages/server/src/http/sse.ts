@@ -81,7 +81,7 @@ class Subscriber {
       await this.#follow();
     } catch (error) {
       // The bytes of a stream that is deleted meanwhile may go: its readers are ended, not cut.
-      const isDeleted = this.#stream.durable?.deleted === true;
+      const isDeleted = isGone(this.#stream.durable!);
       if (!(error instanceof StreamError) || error.code !== "gone" || !isDeleted || !response.headersSent) throw error;
       response.end();
     } finally {
@@ -106,13 +106,13 @@ class Subscriber {
     const { response } = this.#exchange;
     let state = this.#start.state;
     for (;;) {
-      if (this.#at >= state.tail && (state.closed || state.deleted)) break;
+      if (this.#at >= state.tail && (state.closed || isGone(state))) break;
       if (response.destroyed) return;
       await drained(this.#exchange);
       const latest = this.#stream.durable!;
-      const news = latest.tail > this.#at || latest.closed !== state.closed || latest.deleted;
+      const news = latest.tail > this.#at || latest.closed !== state.closed || isGone(latest);
       state = latest;
-      if (latest.deleted) break;
+      if (isGone(latest)) break;
       if (news) {
         response.write(await this.#next(latest));
         if (!this.#ending) continue;
@@ -160,12 +160,12 @@ class Subscriber {
 
   /** Greater than what the client sent; then the same for all subscribers of an interval, so that they share events. */
   #nextCursor(): string {
-    const { clock, random } = this.#context;
+    const { clock, random, cursorSchedule } = this.#context;
     if (!this.#cursorAnswered) {
       this.#cursorAnswered = true;
-      return responseCursor(this.#cursor, clock(), random);
+      return responseCursor(this.#cursor, clock(), random, cursorSchedule);
     }
-    const current = responseCursor(null, clock(), random);
+    const current = responseCursor(null, clock(), random, cursorSchedule);
     return this.#cursor !== null && Number(current) <= Number(this.#cursor) ? this.#cursor : current;
   }
 
@@ -183,4 +183,9 @@ class Subscriber {
     if (parts.length === 0) throw new StreamError("gone", "the bytes were taken away while being read");
     return Buffer.concat(parts);
   }
+}
+
+/** Nobody reads the stream by its name any more. */
+function isGone(state: StreamState): boolean {
+  return state.deleted || state.softDeleted;
 }

@@ -5,6 +5,7 @@ import {
   offsetAt,
   parseContentType,
   parseCreate,
+  parseFork,
   parseProducer,
   parseStreamSeq,
   REQUEST_HEADER,
@@ -16,35 +17,48 @@ import type { Engine } from "../engine/engine.ts";
 import type { AppendInput } from "../engine/write-path.ts";
 import type { BodyReceiver } from "./body.ts";
 import type { Exchange } from "./exchange.ts";
-import { badRequest, notFound } from "./problem.ts";
+import { badRequest, notFound, softDeleted } from "./problem.ts";
 import type { Problem } from "./problem.ts";
 
 const NO_STORE = ["Cache-Control", "no-store"];
 const CLOSED = [RESPONSE_HEADER.streamClosed, "true"];
 const HOST = /^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 
+/** Told of what requests did to streams, before they are answered. Must not throw. */
+export interface LifecycleHooks {
+  created(state: StreamState): Promise<void>;
+  /** `path` is canonical. */
+  deleted(path: string): Promise<void>;
+}
+
 export interface WriteContext {
   readonly engine: Engine;
   readonly bodies: BodyReceiver;
   readonly streamRoot: string;
+  /** Null when nobody wants to know. */
+  readonly hooks: LifecycleHooks | null;
 }
 
 export async function put(context: WriteContext, exchange: Exchange): Promise<void> {
   const parsed = parseCreate(exchange.request.headers);
   if (parsed.kind === "bad")
     return exchange.problem({ ...badRequest(parsed.detail), close: hasBody(exchange.request) });
-  if (headerValue(exchange.request.headers, REQUEST_HEADER.streamForkedFrom) !== undefined) {
-    return exchange.problem({
-      status: 501,
-      code: "forks-not-supported",
-      detail: "this server cannot fork streams: create the stream without Stream-Forked-From",
-      close: hasBody(exchange.request),
-    });
+  const fork = parseFork(exchange.request.headers, context.streamRoot);
+  if (fork.kind === "bad" || fork.kind === "elsewhere") {
+    const problem = fork.kind === "bad" ? badRequest(fork.detail) : noSource(fork.detail);
+    return exchange.problem({ ...problem, close: hasBody(exchange.request) });
   }
   const body = await context.bodies.receive(exchange.request);
   if (body.kind === "aborted") return;
   if (body.kind === "refused") return exchange.problem(body.problem);
-  const result = await context.engine.create(exchange.path, parsed.request, body.bytes).finally(body.release);
+  const { request: create } = parsed;
+  const result = await (
+    fork.kind === "none"
+      ? context.engine.create(exchange.path, create, body.bytes)
+      : context.engine.fork(exchange.path, { create, fork: fork.request }, body.bytes)
+  ).finally(body.release);
+  if (result.kind === "no-source") return exchange.problem(noSource("there is no stream to fork at Stream-Forked-From"));
+  if (result.kind === "bad") return exchange.problem(badRequest(result.detail));
   if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
   if (result.kind === "conflict")
     return exchange.problem({ status: 409, code: "stream-exists", detail: result.detail });
@@ -58,6 +72,7 @@ export async function put(context: WriteContext, exchange: Exchange): Promise<vo
     ...(state.closed ? CLOSED : []),
   ];
   if (result.kind === "exists") return exchange.empty(200, headers);
+  if (context.hooks !== null) await context.hooks.created(state);
   return exchange.empty(201, [...headers, "Location", location(context, exchange)]);
 }
 
@@ -74,6 +89,7 @@ export async function post(context: WriteContext, exchange: Exchange): Promise<v
   }
   const result = await context.engine.append(exchange.path, { ...parsed, body: body.bytes }).finally(body.release);
   if (result.kind === "not-found") return exchange.problem(notFound(exchange.path));
+  if (result.kind === "gone") return exchange.problem(softDeleted(exchange.path));
   if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
   const accepted = parsed.producer !== null && body.bytes.length > 0 ? 200 : 204;
   answerAppend(exchange, parsed.producer, accepted, result.outcome, result.state);
@@ -82,7 +98,13 @@ export async function post(context: WriteContext, exchange: Exchange): Promise<v
 export async function remove(context: WriteContext, exchange: Exchange): Promise<void> {
   const result = await context.engine.remove(exchange.path);
   if (result === "missing") return exchange.problem(notFound(exchange.path));
+  if (result === "gone") return exchange.problem(softDeleted(exchange.path));
+  if (context.hooks !== null) await context.hooks.deleted(exchange.path);
   exchange.empty(204, NO_STORE);
+}
+
+function noSource(detail: string): Problem {
+  return { status: 404, code: "no-fork-source", detail };
 }
 
 type ParsedAppend = Omit<AppendInput, "body"> & { readonly contentTypeError: string | null };

@@ -5,6 +5,7 @@ import { generation, lsn, position, readBatch, type AppendFrame, type BatchFrame
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { temporaryDirectory, until } from "../../test-support/shard.ts";
 import { GroupCommit, type CommittedFrame } from "./group-commit.ts";
+import { DescriptorFile } from "./storage-directory.ts";
 
 const BASE = lsn(4_000);
 const FIRST = 40;
@@ -34,7 +35,7 @@ class Log {
     this.commit = new GroupCommit({
       target: () => {
         if (this.noSpace !== null) throw this.noSpace;
-        return { fd: this.fd, base: BASE, bytes: this.bytes };
+        return { file: new DescriptorFile(this.fd, this.file), base: BASE, bytes: this.bytes };
       },
       settle: (frames, bytes) => {
         this.events.push("settle");
@@ -44,6 +45,7 @@ class Log {
       fatal: (error) => this.fatal.push(error),
       fault: (step) => this.events.push(step),
       clock: () => 7,
+      isImmediate: false,
     });
   }
 

@@ -2,16 +2,13 @@
  * Group commit: nothing is acknowledged before the batch that holds its frame is on disk.
  *
  * Frames that arrive while a batch is being written and synced gather in the next one; there is no timer. The order is:
- * write, fdatasync, then `settle` (tails advance), then the acknowledgements. A write or sync that fails is never tried
+ * write, sync, then `settle` (tails advance), then the acknowledgements. A write or sync that fails is never tried
  * again and acknowledges nobody: the process must stop, and recovery decides what is whole (invariants 1 and 7).
  */
-import fs from "node:fs";
 import { crc32 } from "node:zlib";
 import { encodeBatch } from "@coldbrook/core";
 import type { Clock, FaultPoint, Frame, Lsn } from "@coldbrook/core";
-
-/** Batches up to this size are written on the calling thread: a copy into the page cache beats a thread hop. */
-const INLINE_WRITE_BYTES_MAX = 256 * 1024;
+import type { Done, SegmentFile } from "./storage.ts";
 
 /**
  * A lone writer waits for nobody else, and nobody else is there to be held up: while batches hold one frame and the disk is
@@ -51,7 +48,7 @@ export class Batch {
 
 /** Where the next batch goes. Sealing happens between batches, when all before is synced. */
 export interface CommitTarget {
-  readonly fd: number;
+  readonly file: SegmentFile;
   readonly base: Lsn;
   /** Bytes in the file. */
   readonly bytes: number;
@@ -66,6 +63,8 @@ export interface GroupCommitPorts {
   readonly fatal: (error: Error) => void;
   readonly fault: FaultPoint;
   readonly clock: Clock;
+  /** The target's writes and syncs are done when their call returns. */
+  readonly isImmediate: boolean;
 }
 
 export class GroupCommit {
@@ -98,9 +97,20 @@ export class GroupCommit {
     });
   }
 
+  /**
+   * Commits and acknowledges the open batch in this very turn.
+   * @throws Error where a sync takes its time, inside of another commit, and when the log has failed
+   */
+  commitNow(): void {
+    if (!this.#ports.isImmediate) throw new Error("this WAL's commits end in a later turn; they can only be awaited");
+    if (this.#underWay && !this.#failed) throw new Error("a commit was asked for inside of another one");
+    this.#commit();
+    if (this.#failed) throw new Error("the WAL has failed: nothing is acknowledged any more");
+  }
+
   /** Resolves when every frame enqueued so far is durable. */
   drain(): Promise<void> {
-    if (!this.#underWay && !this.#scheduled && this.#open.frames.length === 0) return Promise.resolve();
+    if (!this.#underWay && this.#open.frames.length === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
@@ -121,10 +131,10 @@ export class GroupCommit {
         payloadBytes: placement.payloadBytes,
       }));
       this.#ports.fault("commit.write");
-      write(target, encoded.buffers, encoded.bytes, (writeError) => {
+      target.file.write(encoded.buffers, encoded.bytes, target.bytes, (writeError) => {
         if (writeError !== null) return this.#fail("write", writeError);
         this.#ports.fault("commit.sync");
-        this.#sync(target.fd, batch.frames.length, encoded.bytes, (syncError) => {
+        this.#sync(target.file, batch.frames.length, encoded.bytes, (syncError) => {
           if (syncError !== null) return this.#fail("sync", syncError);
           this.#settle(batch, committed, encoded.bytes);
         });
@@ -134,19 +144,19 @@ export class GroupCommit {
     }
   }
 
-  #sync(fd: number, frames: number, bytes: number, done: (error: Error | null) => void): void {
+  #sync(file: SegmentFile, frames: number, bytes: number, done: Done): void {
     const since = performance.now();
     const isLone = frames === 1 && this.#lastFrames === 1;
     const inline = isLone && bytes <= INLINE_SYNC_BYTES_MAX && this.#lastSyncMs < INLINE_SYNC_MS_MAX;
     this.#lastFrames = frames;
-    const ended = (error: Error | null): void => {
+    const ended: Done = (error) => {
       this.#lastSyncMs = performance.now() - since;
       done(error);
     };
-    if (!inline) return fs.fdatasync(fd, ended);
+    if (!inline) return file.sync(ended);
     let failed: Error | null = null;
     try {
-      fs.fdatasyncSync(fd);
+      file.syncNow();
     } catch (error) {
       failed = error as Error;
     }
@@ -173,46 +183,4 @@ export class GroupCommit {
       new Error(`WAL ${step} failed, nothing of its batch was acknowledged: ${cause.message}`, { cause }),
     );
   }
-}
-
-function write(
-  target: CommitTarget,
-  buffers: readonly Uint8Array[],
-  bytes: number,
-  done: (error: Error | null) => void,
-): void {
-  if (bytes <= INLINE_WRITE_BYTES_MAX) {
-    let at = target.bytes;
-    for (const buffer of buffers) {
-      for (let from = 0; from < buffer.length;) {
-        const written = fs.writeSync(target.fd, buffer, from, buffer.length - from, at);
-        from += written;
-        at += written;
-      }
-    }
-    return done(null);
-  }
-  writeAll(target.fd, buffers, target.bytes, done);
-}
-
-function writeAll(fd: number, buffers: readonly Uint8Array[], at: number, done: (error: Error | null) => void): void {
-  fs.writev(fd, buffers as NodeJS.ArrayBufferView[], at, (error, written) => {
-    if (error !== null) return done(error);
-    const rest = dropBytes(buffers, written);
-    if (rest.length === 0) return done(null);
-    writeAll(fd, rest, at + written, done);
-  });
-}
-
-function dropBytes(buffers: readonly Uint8Array[], count: number): Uint8Array[] {
-  const rest: Uint8Array[] = [];
-  let skip = count;
-  for (const buffer of buffers) {
-    if (skip >= buffer.length) skip -= buffer.length;
-    else {
-      rest.push(skip === 0 ? buffer : buffer.subarray(skip));
-      skip = 0;
-    }
-  }
-  return rest;
 }

@@ -2,8 +2,6 @@
  * Reads the un-rolled WAL back. Only the last segment may end in a torn batch, which was never acknowledged and is cut off.
  * Anything else that cannot be read stops the start and removes nothing (invariant 8).
  */
-import fs from "node:fs/promises";
-import path from "node:path";
 import { crc32 } from "node:zlib";
 import {
   applyFrame,
@@ -18,14 +16,12 @@ import {
 import type { BatchFrame, FrameHeader, Generation, HotExtent, Lsn, ProducerState, StreamState } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Stream } from "../engine/stream.ts";
-import { checkSegmentHeader, listSegments, segmentPath, syncDirectory } from "./segment-file.ts";
-import type { SegmentListing } from "./segment-file.ts";
+import { checkSegmentHeader } from "./segment-header.ts";
+import type { SegmentListing, WalStorage } from "./storage.ts";
 import type { RecoveredSegment, RecoveredWal } from "./wal.ts";
 
 /** First bytes of a batch header, to look for one behind an unreadable batch. */
 const BATCH_MAGIC: Buffer = Buffer.from("CBWB", "latin1");
-
-const REWRITE_BYTES: number = 4 * 1024 * 1024;
 
 export interface Recovery {
   readonly streams: Stream[];
@@ -46,7 +42,7 @@ interface Rebuilt {
 }
 
 interface RecoveryOptions {
-  readonly directory: string;
+  readonly storage: WalStorage;
   readonly shard: string;
   readonly catalog: Catalog;
   readonly rolledLsn: Lsn;
@@ -57,15 +53,16 @@ interface RecoveryOptions {
 
 /** @throws StreamError corrupt-wal, naming file and position */
 export async function recover(options: RecoveryOptions): Promise<Recovery> {
-  const listed = await listSegments(options.directory);
+  const { storage } = options;
+  const listed = await storage.list();
   const { released, kept } = splitReleased(listed, options);
   const replay = new Replay(options);
   const segments: RecoveredSegment[] = [];
   let torn: Recovery["torn"] = null;
   for (const [i, segment] of kept.entries()) {
-    const file = segmentPath(options.directory, segment.base);
+    const file = storage.name(segment.base);
     const isLast = i === kept.length - 1;
-    const bytes = await fs.readFile(file);
+    const bytes = await storage.readWhole(segment.base);
     if (isLast && isUnborn(bytes)) {
       if (segment.base + SEGMENT_HEADER_BYTES < options.appliedLsn)
         throw cutShort(file, 0, segment.base, options.appliedLsn);
@@ -76,7 +73,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovery> {
     if (end < bytes.length) {
       torn = { file, at: end, bytes: bytes.length - end };
     }
-    if (isLast && options.repair) await settle(file, bytes.subarray(0, end));
+    // What was read may not be durable yet, and behind it may lie a torn batch.
+    if (isLast && options.repair) await storage.settle(segment.base, bytes.subarray(0, end));
     if (end > SEGMENT_HEADER_BYTES) segments.push({ base: segment.base, bytes: end, frames });
   }
   const last = kept.at(-1);
@@ -101,19 +99,19 @@ function splitReleased(
   const kept = listed.slice(released.length);
   const first = kept[0];
   if (first === undefined && Math.max(options.rolledLsn, options.appliedLsn) > 0) {
-    throw missing(options.directory, options.rolledLsn, "no segment is there");
+    throw missing(options.storage, options.rolledLsn, "no segment is there");
   }
   if (first !== undefined && first.base !== options.rolledLsn) {
-    throw missing(options.directory, options.rolledLsn, `the first un-rolled segment there starts at ${first.base}`);
+    throw missing(options.storage, options.rolledLsn, `the first un-rolled segment there starts at ${first.base}`);
   }
   for (const [i, segment] of kept.entries()) {
     const next = kept[i + 1];
     if (next === undefined || next.base === segment.base + segment.bytes) continue;
     const end = segment.base + segment.bytes;
     throw missing(
-      options.directory,
+      options.storage,
       end,
-      `${segmentPath(options.directory, segment.base)} ends at LSN ${end}, the next segment starts at ${next.base}`,
+      `${options.storage.name(segment.base)} ends at LSN ${end}, the next segment starts at ${next.base}`,
     );
   }
   return { released, kept };
@@ -133,28 +131,11 @@ function cutShort(file: string, at: number, base: Lsn, applied: Lsn): StreamErro
   );
 }
 
-function missing(directory: string, at: number, found: string): StreamError {
-  const file = segmentPath(directory, lsn(at));
-  return new StreamError("corrupt-wal", `${file}: this WAL segment is missing (${found}); nothing was changed`);
-}
-
-/**
- * Makes what was read of the last segment durable, and cuts the rest off. The process before may have ended between its write and
- * its sync, or by a sync that failed: then the pages in memory are not what the disk holds, so they are written once more.
- */
-async function settle(file: string, bytes: Uint8Array): Promise<void> {
-  const handle = await fs.open(file, "r+");
-  try {
-    await handle.truncate(bytes.length);
-    for (let at = 0; at < bytes.length;) {
-      const { bytesWritten } = await handle.write(bytes, at, Math.min(REWRITE_BYTES, bytes.length - at), at);
-      at += bytesWritten;
-    }
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await syncDirectory(path.dirname(file));
+function missing(storage: WalStorage, at: number, found: string): StreamError {
+  return new StreamError(
+    "corrupt-wal",
+    `${storage.name(lsn(at))}: this WAL segment is missing (${found}); nothing was changed`,
+  );
 }
 
 class Replay {

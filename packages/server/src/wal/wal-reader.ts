@@ -29,10 +29,26 @@ export class WalReader implements HotReader {
   }
 
   async lengths(extent: HotExtent): Promise<readonly number[]> {
-    const bytes = await this.#wal.read(extent.segment, extent.headerAt, extent.headerBytes);
-    const header = decodeHeader(bytes, 0, extent);
-    if (!("lengths" in header)) throw corrupt(extent, `a ${header.kind} frame has no payload`);
-    return header.lengths;
+    return lengthsOf(extent, await this.#wal.read(extent.segment, extent.headerAt, extent.headerBytes));
+  }
+
+  /** What `lengths` resolves with, in this very turn. Throws the same. */
+  lengthsNow(extent: HotExtent): readonly number[] {
+    return lengthsOf(extent, this.#wal.readNow(extent.segment, extent.headerAt, extent.headerBytes));
+  }
+
+  /** What `read` resolves with, in this very turn and frame by frame. Throws the same. */
+  readNow(extents: readonly HotExtent[], from: number, to: number): Uint8Array {
+    const out = Buffer.allocUnsafeSlow(to - from);
+    let filled = 0;
+    for (const extent of extents) {
+      if (extent.start >= to || extent.end <= from) continue;
+      const part = span(extent, from, to);
+      out.set(extent.memory === null ? this.#readInsideNow(part) : fromMemory(part, extent.memory), filled);
+      filled += part.to - part.from;
+    }
+    if (filled !== to - from) throw shortOf(filled, to - from);
+    return out;
   }
 
   async read(extents: readonly HotExtent[], from: number, to: number): Promise<Uint8Array> {
@@ -64,8 +80,7 @@ export class WalReader implements HotReader {
       filled += await this.#readGroup(spans.slice(i, group), out, filled);
       i = group;
     }
-    if (filled !== to - from)
-      throw new StreamError("gone", `WAL extents hold ${filled} of ${to - from} bytes asked for`);
+    if (filled !== to - from) throw shortOf(filled, to - from);
     return out;
   }
 
@@ -80,6 +95,13 @@ export class WalReader implements HotReader {
       this.#wal.read(segment, headerAt, headerBytes),
       this.#wal.read(segment, headerAt + headerBytes + part.blockFrom, part.blockTo - part.blockFrom),
     ]);
+    return this.#verified(part, decodeHeader(head, 0, part.extent), blocks);
+  }
+
+  #readInsideNow(part: Span): Uint8Array {
+    const { segment, headerAt, headerBytes } = part.extent;
+    const head = this.#wal.readNow(segment, headerAt, headerBytes);
+    const blocks = this.#wal.readNow(segment, headerAt + headerBytes + part.blockFrom, part.blockTo - part.blockFrom);
     return this.#verified(part, decodeHeader(head, 0, part.extent), blocks);
   }
 
@@ -105,6 +127,12 @@ export class WalReader implements HotReader {
     }
     return filled - filledBefore;
   }
+}
+
+function lengthsOf(extent: HotExtent, bytes: Uint8Array): readonly number[] {
+  const header = decodeHeader(bytes, 0, extent);
+  if (!("lengths" in header)) throw corrupt(extent, `a ${header.kind} frame has no payload`);
+  return header.lengths;
 }
 
 function span(extent: HotExtent, from: number, to: number): Span {

@@ -2,20 +2,19 @@
  * The shard's write-ahead log: one active segment, then the sealed ones that wait for their roll. A released segment's
  * file is gone, its descriptor stays until the last reader that holds it is done.
  */
-import fs from "node:fs";
-import fsp from "node:fs/promises";
-import { lsn, SEGMENT_HEADER_BYTES, StreamError } from "@coldbrook/core";
+import { crc32 } from "node:zlib";
+import { encodeSegmentHeader, lsn, SEGMENT_HEADER_BYTES, StreamError } from "@coldbrook/core";
 import type { Clock, FaultPoint, Lsn, SealedSegment } from "@coldbrook/core";
-import { createSegment, segmentPath, syncDirectory } from "./segment-file.ts";
 import { GroupCommit } from "./group-commit.ts";
 import type { Batch, CommittedFrame, CommitTarget } from "./group-commit.ts";
+import type { SegmentFile, WalStorage } from "./storage.ts";
 
 /** Pieces in which a whole segment is loaded for its roll. */
 const LOAD_PIECE_BYTES = 4 * 1024 * 1024;
 
 interface SegmentHandle {
   readonly base: Lsn;
-  readonly fd: number;
+  readonly file: SegmentFile;
   bytes: number;
   readers: number;
   released: boolean;
@@ -25,7 +24,7 @@ interface SegmentHandle {
 }
 
 export interface WalSettings {
-  readonly directory: string;
+  readonly storage: WalStorage;
   readonly shard: string;
   readonly segmentBytes: number;
   readonly segmentAgeMs: number;
@@ -73,10 +72,9 @@ export class Wal {
     this.#settings = settings;
     this.#ports = ports;
     for (const segment of recovered.segments) {
-      const fd = fs.openSync(segmentPath(settings.directory, segment.base), "r");
       this.#segments.set(segment.base, {
         ...segment,
-        fd,
+        file: settings.storage.open(segment.base),
         readers: 0,
         released: false,
         firstFrameAtMs: null,
@@ -90,6 +88,7 @@ export class Wal {
       fatal: ports.fatal,
       fault: ports.fault,
       clock: ports.clock,
+      isImmediate: settings.storage.isImmediate,
     });
   }
 
@@ -104,6 +103,11 @@ export class Wal {
 
   schedule(): void {
     this.#commit.schedule();
+  }
+
+  /** See GroupCommit. */
+  commitNow(): void {
+    this.#commit.commitNow();
   }
 
   /** LSN of the next batch. */
@@ -135,7 +139,7 @@ export class Wal {
   /** Closes every descriptor. The caller has drained. */
   close(): void {
     if (this.#age !== null) clearTimeout(this.#age);
-    for (const segment of this.#segments.values()) fs.closeSync(segment.fd);
+    for (const segment of this.#segments.values()) segment.file.close();
     this.#segments.clear();
   }
 
@@ -143,8 +147,7 @@ export class Wal {
   async release(base: Lsn): Promise<void> {
     const segment = this.#segments.get(base);
     if (segment === undefined || segment === this.#active) throw new Error(`WAL segment ${base} is not sealed`);
-    await fsp.unlink(segmentPath(this.#settings.directory, base));
-    await syncDirectory(this.#settings.directory);
+    await this.#settings.storage.remove(base);
     this.#segments.delete(base);
     segment.released = true;
     this.#closeIfUnused(segment);
@@ -153,8 +156,7 @@ export class Wal {
 
   /** Deletes a segment file that recovery found published: its release was cut off. */
   async discard(base: Lsn): Promise<void> {
-    await fsp.unlink(segmentPath(this.#settings.directory, base));
-    await syncDirectory(this.#settings.directory);
+    await this.#settings.storage.remove(base);
   }
 
   /** Reads exactly [at, at + bytes) of a segment's file. @throws StreamError gone when the segment was released */
@@ -163,23 +165,35 @@ export class Wal {
     if (segment === undefined) throw new StreamError("gone", `WAL segment ${base} was released`);
     segment.readers += 1;
     try {
-      return await readExactly(segment.fd, at, bytes, segmentPath(this.#settings.directory, base));
+      const buffer = Buffer.allocUnsafeSlow(bytes);
+      await readInto(segment.file, buffer, at);
+      return buffer;
     } finally {
       segment.readers -= 1;
       this.#closeIfUnused(segment);
     }
   }
 
+  /** The same on the calling thread. @throws StreamError gone when the segment was released, corrupt-wal when it ends early */
+  readNow(base: Lsn, at: number, bytes: number): Uint8Array {
+    const segment = this.#segments.get(base);
+    if (segment === undefined) throw new StreamError("gone", `WAL segment ${base} was released`);
+    const buffer = Buffer.allocUnsafeSlow(bytes);
+    segment.file.readNow(buffer, at);
+    return buffer;
+  }
+
   #closeIfUnused(segment: SegmentHandle): void {
-    if (segment.released && segment.readers === 0) fs.closeSync(segment.fd);
+    if (segment.released && segment.readers === 0) segment.file.close();
   }
 
   #create(base: Lsn, reuse: boolean): SegmentHandle {
     this.#ports.fault("segment.create");
-    const fd = createSegment(this.#settings.directory, base, this.#settings.shard, reuse);
+    const { storage, shard } = this.#settings;
+    const file = storage.create(base, encodeSegmentHeader({ base, shard }, crc32), reuse);
     const handle: SegmentHandle = {
       base,
-      fd,
+      file,
       bytes: SEGMENT_HEADER_BYTES,
       readers: 0,
       released: false,
@@ -220,7 +234,7 @@ export class Wal {
     const whole = Buffer.allocUnsafeSlow(bytes);
     for (let at = 0; at < bytes; at += LOAD_PIECE_BYTES) {
       const piece = Math.min(LOAD_PIECE_BYTES, bytes - at);
-      await readInto(segment.fd, whole.subarray(at, at + piece), at, segmentPath(this.#settings.directory, base));
+      await readInto(segment.file, whole.subarray(at, at + piece), at);
     }
     return whole;
   }
@@ -245,25 +259,8 @@ export class Wal {
   }
 }
 
-function readExactly(fd: number, at: number, bytes: number, file: string): Promise<Uint8Array> {
-  const buffer = Buffer.allocUnsafeSlow(bytes);
-  return readInto(fd, buffer, at, file).then(() => buffer);
-}
-
-function readInto(fd: number, buffer: Uint8Array, at: number, file: string): Promise<void> {
+function readInto(file: SegmentFile, buffer: Uint8Array, at: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const step = (done: number): void => {
-      fs.read(fd, buffer, done, buffer.length - done, at + done, (error, read) => {
-        if (error !== null) return reject(error);
-        if (read === 0) {
-          return reject(
-            new StreamError("corrupt-wal", `${file}: ends at ${at + done}, ${buffer.length - done} bytes early`),
-          );
-        }
-        if (done + read === buffer.length) return resolve();
-        step(done + read);
-      });
-    };
-    step(0);
+    file.read(buffer, at, (error) => (error === null ? resolve() : reject(error)));
   });
 }

@@ -7,6 +7,13 @@ export class MemoryObjectStore implements ObjectStore {
   readonly name: string = "memory:";
   readonly #objects: Map<string, Uint8Array> = new Map();
 
+  /** Bytes of all objects. */
+  get bytes(): number {
+    let bytes = 0;
+    for (const whole of this.#objects.values()) bytes += whole.byteLength;
+    return bytes;
+  }
+
   async create(key: string, bytes: number, body: ObjectBody): Promise<"created" | "exists"> {
     checkKey(this.name, key);
     if (this.#objects.has(key)) return "exists";
@@ -23,6 +30,11 @@ export class MemoryObjectStore implements ObjectStore {
   }
 
   async read(key: string, from: number, to: number): Promise<Uint8Array> {
+    return this.readNow(key, from, to);
+  }
+
+  /** What `read` resolves with. @throws ObjectStoreError */
+  readNow(key: string, from: number, to: number): Uint8Array {
     checkKey(this.name, key);
     checkRange(this.name, key, from, to);
     if (from === to) return new Uint8Array(0);

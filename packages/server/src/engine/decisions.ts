@@ -1,0 +1,96 @@
+/**
+ * Runs decisions on streams. A decision is made once no create or delete of its stream is under way, and its answer waits for
+ * the batch that it rests on: later, or in this very turn where commits are immediate.
+ */
+import type { Clock } from "@coldbrook/core";
+import { Batch } from "../wal/group-commit.ts";
+import type { Stream } from "./stream.ts";
+import type { StreamTable } from "./stream-table.ts";
+
+/** What was decided, and the batch that must be durable before anyone hears of it. */
+export interface Decision<T> {
+  readonly batch: Batch | null;
+  readonly answer: () => T;
+}
+
+export type Decide<T> = (stream: Stream | undefined, now: number) => Decision<T>;
+
+export interface DecisionPorts {
+  readonly table: StreamTable;
+  /** Commits the open batch in this very turn. @throws Error where commits must be awaited */
+  readonly commitNow: () => void;
+  readonly clock: Clock;
+}
+
+export class Decisions {
+  readonly #ports: DecisionPorts;
+
+  constructor(ports: DecisionPorts) {
+    this.#ports = ports;
+  }
+
+  async later<T>(path: string, decide: Decide<T>): Promise<T> {
+    for (;;) {
+      const attempt = this.#attempt(path, decide);
+      if (attempt instanceof Batch) {
+        await durable(attempt);
+        continue;
+      }
+      if (attempt.batch !== null) await durable(attempt.batch);
+      return attempt.answer();
+    }
+  }
+
+  /** @throws Error where commits must be awaited */
+  now<T>(path: string, decide: Decide<T>): T {
+    for (;;) {
+      const attempt = this.#attempt(path, decide);
+      if (attempt instanceof Batch) {
+        this.#commit(attempt);
+        continue;
+      }
+      if (attempt.batch !== null) this.#commit(attempt.batch);
+      return attempt.answer();
+    }
+  }
+
+  /** The stream of that name, once no create or delete of it is under way. */
+  async settled(path: string): Promise<Stream | undefined> {
+    for (;;) {
+      const stream = this.#ports.table.lookUp(path);
+      if (stream === undefined || !isUnsettled(stream)) return stream;
+      await durable(stream.lastBatch!);
+    }
+  }
+
+  /** @throws Error where commits must be awaited */
+  settledNow(path: string): Stream | undefined {
+    this.#ports.commitNow();
+    return this.#ports.table.lookUp(path);
+  }
+
+  /**
+   * The look-up, the decision and what it enqueues happen in one turn: nobody else can come between them. A batch is what must be
+   * durable before there can be a decision.
+   */
+  #attempt<T>(path: string, decide: Decide<T>): Decision<T> | Batch {
+    const stream = this.#ports.table.lookUp(path);
+    if (stream !== undefined && isUnsettled(stream)) return stream.lastBatch!;
+    return decide(stream, this.#ports.clock());
+  }
+
+  #commit(batch: Batch): void {
+    if (batch.durable) return;
+    this.#ports.commitNow();
+    if (!batch.durable) throw new Error("a batch was not durable after its commit");
+  }
+}
+
+/** A create or delete of the stream is not durable yet. */
+export function isUnsettled(stream: Stream): boolean {
+  return stream.durable === null || (stream.pending.deleted && stream.lastBatch !== null);
+}
+
+function durable(batch: Batch): Promise<void> {
+  return new Promise((resolve) => batch.whenDurable(resolve));
+}

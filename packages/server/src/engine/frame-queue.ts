@@ -1,0 +1,227 @@
+/**
+ * The second half of a write: what was decided becomes a frame of the open batch, and the stream's pending state moves with it
+ * in the same turn. Appends of one stream in one batch become one frame.
+ */
+import { generation, HOT_EXTENTS_MAX, lsn, newStreamState, position, StreamError } from "@coldbrook/core";
+import type {
+  Clock,
+  Frame,
+  FramedJson,
+  Generation,
+  LineageEntry,
+  ProducerTuple,
+  StreamConfig,
+  StreamIdentity,
+  StreamState,
+} from "@coldbrook/core";
+import type { Batch } from "../wal/group-commit.ts";
+import type { Wal } from "../wal/wal.ts";
+import type { Enqueued, EnqueuedAppend } from "./enqueued.ts";
+import type { ForkLinks } from "./fork-links.ts";
+import { Stream } from "./stream.ts";
+import type { OpenAppend } from "./stream.ts";
+import type { StreamTable } from "./stream-table.ts";
+
+/** Appends of one stream join one frame up to this size. */
+const MERGED_FRAME_BYTES_MAX = 256 * 1024;
+
+/** A body as it is stored. */
+export type Framed = Extract<FramedJson, { kind: "messages" }>;
+
+/** What a create fixes, its fork point aside. */
+export interface Creation {
+  readonly path: string;
+  readonly config: StreamConfig;
+  readonly closed: boolean;
+  readonly framed: Framed;
+  /** Null for a stream that begins with nothing; else the lineage of a fork with that id. */
+  readonly lineage: ((id: Generation) => LineageEntry[]) | null;
+}
+
+export interface Addition {
+  readonly framed: Framed;
+  readonly producer: ProducerTuple | null;
+  readonly streamSeq: string | null;
+  readonly close: boolean;
+}
+
+export interface FrameQueuePorts {
+  readonly table: StreamTable;
+  readonly forks: ForkLinks;
+  readonly wal: () => Wal;
+  readonly walBytesMax: number;
+  /** Extents that only the WAL holds. */
+  readonly hotExtents: () => number;
+  /** Largest generation minted before. */
+  readonly generation: number;
+  readonly clock: Clock;
+  readonly fatal: (error: Error) => void;
+}
+
+export class FrameQueue {
+  readonly #ports: FrameQueuePorts;
+  #generation: number;
+  /** Payload of frames that are not durable yet. */
+  #enqueuedBytes = 0;
+
+  constructor(ports: FrameQueuePorts) {
+    this.#ports = ports;
+    this.#generation = ports.generation;
+  }
+
+  /** Largest generation minted. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** The next generation, minted once and for all (invariant 4). */
+  mint(): Generation {
+    this.#generation += 1;
+    return generation(this.#generation);
+  }
+
+  /** The later one of two batches that are not durable yet: there are never more than the open one and one under way. */
+  later(one: Batch | null, other: Batch | null): Batch | null {
+    if (one === null || other === null) return one ?? other;
+    return one === this.#ports.wal().open ? one : other;
+  }
+
+  /** Payload bytes have become durable. */
+  settled(payloadBytes: number): void {
+    this.#enqueuedBytes -= payloadBytes;
+  }
+
+  /** `headroom` is the part of the budget that may be used beyond it. */
+  isFull(headroom: number): boolean {
+    const bytes = this.#ports.wal().unrolledBytes + this.#enqueuedBytes;
+    return bytes >= this.#ports.walBytesMax * (1 + headroom) || this.#ports.hotExtents() >= HOT_EXTENTS_MAX;
+  }
+
+  /** @throws StreamError wal-full */
+  admit(): void {
+    if (!this.isFull(0)) return;
+    // What fills the budget must be on its way to the store, or the budget would never drain.
+    this.#ports.wal().seal().catch(this.#ports.fatal);
+    throw new StreamError(
+      "wal-full",
+      `the write-ahead log holds ${this.#ports.wal().unrolledBytes} bytes that the object store has not taken yet (--wal-bytes-max ${this.#ports.walBytesMax}); try again later`,
+    );
+  }
+
+  create(creation: Creation, now: number): Enqueued {
+    const { path, config, closed, framed } = creation;
+    const id = this.mint();
+    const lineage = creation.lineage?.(id) ?? [{ generation: id, first: position(0), source: null }];
+    const identity: StreamIdentity = { id, path, config, createdAtMs: now, lineage };
+    const start = lineage.at(-1)!.first;
+    const tail = position(start + framed.stored.length);
+    const state = newStreamState({ identity, tail, closed, touchedAtMs: now, lsn: lsn(0) });
+    const { stored, lengths } = framed;
+    this.#enqueuedBytes += stored.length;
+    this.#ports.forks.add(identity);
+    return this.#enqueue(
+      new Stream(state, null, "new"),
+      { kind: "create", stream: id, atMs: now, path, config, lineage, closed, start, lengths, payload: [stored] },
+      state,
+    );
+  }
+
+  touch(stream: Stream, now: number): void {
+    const id = stream.pending.identity.id;
+    this.#enqueue(stream, { kind: "touch", stream: id, atMs: now }, { ...stream.pending, touchedAtMs: now });
+  }
+
+  softDelete(stream: Stream, reason: "request" | "expired"): Batch {
+    const { id } = stream.pending.identity;
+    const frame: Frame = { kind: "soft-delete", stream: id, atMs: this.#ports.clock(), reason };
+    return this.#enqueue(stream, frame, { ...stream.pending, softDeleted: true }).batch;
+  }
+
+  /** Deletes the stream, and with it every soft-deleted one that was kept for it alone: one batch, so all of them or none. */
+  delete(stream: Stream, reason: "request" | "expired"): Batch {
+    const { forks, table } = this.#ports;
+    const batch = this.#delete(stream, reason);
+    for (let source = table.sourceOf(stream); source !== undefined; source = table.sourceOf(source)) {
+      const { softDeleted, deleted, identity } = source.pending;
+      if (!softDeleted || deleted || forks.hasForks(identity.id)) break;
+      this.#delete(source, "request");
+    }
+    return batch;
+  }
+
+  append(stream: Stream, next: StreamState, addition: Addition, now: number): Batch {
+    const { framed, producer } = addition;
+    const open = this.#joinable(stream, framed.stored.length) ?? this.#openAppend(stream, now);
+    if (framed.stored.length > 0) {
+      open.payload.push(framed.stored);
+      for (const length of framed.lengths) open.lengths.push(length);
+      open.bytes += framed.stored.length;
+      this.#enqueuedBytes += framed.stored.length;
+    }
+    open.atMs = now;
+    if (producer !== null) {
+      const same = open.producers.findIndex((p) => p.id === producer.id);
+      if (same < 0) open.producers.push(producer);
+      else open.producers[same] = producer;
+      stream.producers ??= new Map();
+      stream.producers.set(producer.id, { epoch: producer.epoch, seq: producer.seq });
+    }
+    if (addition.streamSeq !== null) open.streamSeq = addition.streamSeq;
+    if (addition.close) {
+      open.closed = true;
+      open.closedBy = next.closedBy;
+    }
+    open.next = next;
+    stream.pending = next;
+    return open.batch;
+  }
+
+  #delete(stream: Stream, reason: "request" | "expired"): Batch {
+    const { identity } = stream.pending;
+    const frame: Frame = { kind: "delete", stream: identity.id, atMs: this.#ports.clock(), reason };
+    this.#ports.forks.remove(identity);
+    return this.#enqueue(stream, frame, { ...stream.pending, deleted: true }).batch;
+  }
+
+  #enqueue(stream: Stream, frame: Frame, next: StreamState): Enqueued {
+    const { id, path } = stream.pending.identity;
+    if (stream.pending.deleted) throw new Error(`stream ${id} "${path}": a ${frame.kind} after its delete`);
+    // What was appended before this frame must not grow after it.
+    stream.openAppend = null;
+    const batch = this.#ports.wal().open;
+    const enqueued: Enqueued = Object.assign(frame, { owner: stream, next, batch });
+    batch.frames.push(enqueued);
+    stream.pending = next;
+    stream.lastBatch = batch;
+    this.#ports.table.pin(stream);
+    this.#ports.wal().schedule();
+    return enqueued;
+  }
+
+  #joinable(stream: Stream, bytes: number): EnqueuedAppend | null {
+    const open = stream.openAppend as EnqueuedAppend | null;
+    return open !== null && open.batch === this.#ports.wal().open && open.bytes + bytes <= MERGED_FRAME_BYTES_MAX
+      ? open
+      : null;
+  }
+
+  #openAppend(stream: Stream, now: number): EnqueuedAppend {
+    const { pending } = stream;
+    const frame: OpenAppend = {
+      kind: "append",
+      stream: pending.identity.id,
+      atMs: now,
+      start: pending.tail,
+      payload: [],
+      lengths: [],
+      producers: [],
+      streamSeq: null,
+      closed: false,
+      closedBy: null,
+      bytes: 0,
+    };
+    const open = this.#enqueue(stream, frame, pending) as EnqueuedAppend;
+    stream.openAppend = open;
+    return open;
+  }
+}

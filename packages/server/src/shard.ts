@@ -1,0 +1,229 @@
+/**
+ * One shard, wired: WAL, catalog, engine, roller, reader and reaper over whatever they are kept in. A directory and a bucket
+ * or all in memory, it is the same parts and the same rules.
+ */
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { crc32 } from "node:zlib";
+import { COLD_MEMORY_BYTES_MAX } from "@coldbrook/core";
+import type { Clock, FaultPoint, ObjectStore, Random, RollRecord } from "@coldbrook/core";
+import { Collector, MergedReader, Roller } from "@coldbrook/tiering";
+import type { ChunkCache, ImmediateReads } from "@coldbrook/tiering";
+import type { Catalog } from "./catalog/catalog.ts";
+import { CatalogWork } from "./engine/catalog-work.ts";
+import { Engine } from "./engine/engine.ts";
+import { publishRoll } from "./engine/publisher.ts";
+import { Reaper } from "./engine/reaper.ts";
+import { StreamReader } from "./engine/stream-reader.ts";
+import type { Log } from "./log.ts";
+import type { Settings } from "./settings.ts";
+import type { Recovery } from "./wal/recovery.ts";
+import type { WalStorage } from "./wal/storage.ts";
+import { Wal } from "./wal/wal.ts";
+import { WalReader } from "./wal/wal-reader.ts";
+
+/** How long a stop waits for an upload under way. */
+const STORE_DRAIN_MS = 5_000;
+
+/** Extents that become cold in one turn of the event loop. */
+const COOLED_PER_TURN = 1_000;
+
+export type ShardSettings = Pick<
+  Settings,
+  "segmentBytes" | "segmentAgeMs" | "walBytesMax" | "chunkBytes" | "objectGraceMs"
+>;
+
+/** What is injected and is not a setting. */
+export interface ShardPorts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly faultPoint: FaultPoint;
+  readonly log: Log;
+  /** Called when the shard can no longer keep its promises; must end the process. */
+  readonly onFatal: (error: Error) => void;
+}
+
+/** What the shard is kept in, opened, and what recovery found there. */
+export interface ShardStorage {
+  /** Id of the shard. */
+  readonly id: string;
+  readonly catalog: Catalog;
+  readonly wal: WalStorage;
+  readonly store: ObjectStore;
+  /** What the store's `read` resolves with, where it is in memory, as the WAL must be then; null elsewhere. */
+  readonly readNow: ImmediateReads["cold"] | null;
+  /** Null: nothing is kept on disk. */
+  readonly cache: ChunkCache | null;
+  readonly recovered: Recovery;
+}
+
+export class Shard {
+  readonly engine: Engine;
+  readonly reader: StreamReader;
+  readonly reaper: Reaper;
+  readonly clock: Clock;
+  readonly #storage: ShardStorage;
+  readonly #ports: ShardPorts;
+  readonly #roller: Roller;
+  readonly #work = new CatalogWork();
+
+  /** Nothing runs before `start`. */
+  constructor(settings: ShardSettings, ports: ShardPorts, storage: ShardStorage) {
+    this.#storage = storage;
+    this.#ports = ports;
+    this.clock = ports.clock;
+    this.engine = this.#openEngine(settings);
+    this.#roller = this.#openRoller();
+    this.reader = new StreamReader(this.engine, this.#openReader(), settings.chunkBytes);
+    this.reaper = this.#openReaper(settings);
+  }
+
+  /** Takes up what recovery left to do: cut-off releases, un-rolled segments, streams to give back. */
+  async start(): Promise<void> {
+    for (const base of this.#storage.recovered.released) await this.engine.wal.discard(base);
+    this.startNow();
+  }
+
+  /** The same in this very turn, for a shard that is new. */
+  startNow(): void {
+    this.engine.wal.announceRecovered();
+    this.reaper.start();
+  }
+
+  facts(): Record<string, number | string> {
+    const { engine } = this;
+    return {
+      unrolledBytes: engine.wal.unrolledBytes,
+      walSegments: engine.wal.segmentCount,
+      segmentsToRoll: this.#roller.pendingSegments,
+      bodiesInFlightBytes: this.reader.inFlightBytes,
+      ...engine.stats,
+    };
+  }
+
+  /** Rolls all that was written so far and gives back what nobody can read any more, without waiting for its time. */
+  async compact(): Promise<void> {
+    await this.engine.wal.seal();
+    await this.#roller.idle();
+    await this.engine.sync.save();
+    await this.reaper.reap();
+  }
+
+  /** Flushes and seals. The caller has seen to it that nobody writes any more. */
+  async close(): Promise<void> {
+    const { catalog, store } = this.#storage;
+    await this.reaper.stop();
+    await this.engine.wal.drain();
+    await this.#stopRolling();
+    await this.#work.idle();
+    // Sealed, so that any damage to what was acknowledged is told from a torn tail.
+    await this.engine.wal.seal();
+    await this.engine.sync.save();
+    this.engine.sync.stop();
+    await catalog.flushed();
+    this.engine.wal.close();
+    await catalog.close();
+    await store.close();
+  }
+
+  /** A store that does not answer must not hold up the stop: what is not rolled stays in the WAL. */
+  async #stopRolling(): Promise<void> {
+    const deadline = setTimeout(() => void this.#storage.store.close(), STORE_DRAIN_MS);
+    await this.#roller.stop();
+    clearTimeout(deadline);
+  }
+
+  #openEngine(settings: ShardSettings): Engine {
+    const { id: shard, catalog, wal: storage, recovered } = this.#storage;
+    const { clock, onFatal: fatal, faultPoint: fault } = this.#ports;
+    const generation = Math.max(recovered.generation, catalog.meta("generation") ?? 0, catalog.streams.newest());
+    return new Engine(
+      {
+        catalog,
+        walBytesMax: settings.walBytesMax,
+        forkPoint: (...source) => this.reader.forkPoint(...source),
+        openWal: (settle) =>
+          new Wal(
+            { storage, shard, ...settings },
+            { settle, sealed: (segment) => this.#roller.enqueue(segment), fatal, fault, clock },
+            recovered.wal,
+          ),
+        clock,
+        fatal,
+        fault,
+      },
+      { streams: recovered.streams, generation },
+    );
+  }
+
+  #openRoller(): Roller {
+    const { clock, random, log, onFatal, faultPoint: fault } = this.#ports;
+    return new Roller({
+      store: this.#storage.store,
+      crc: crc32,
+      writerId: this.#storage.id,
+      identities: (id) => this.engine.identity(id),
+      publish: (record) => this.#work.add(() => this.#publish(record)),
+      release: (segment) => this.engine.wal.release(segment.base),
+      fault,
+      clock,
+      random,
+      sleep: (ms) => sleep(ms),
+      log,
+      onFatal,
+    });
+  }
+
+  #openReader(): MergedReader {
+    const { store, cache, readNow } = this.#storage;
+    const hot = new WalReader(this.engine.wal);
+    const immediate = {
+      lengths: hot.lengthsNow.bind(hot),
+      hot: hot.readNow.bind(hot),
+    };
+    return new MergedReader({
+      store,
+      crc: crc32,
+      hot,
+      cache,
+      chunkMemoryBytesMax: COLD_MEMORY_BYTES_MAX,
+      random: this.#ports.random,
+      ...(readNow === null ? {} : { immediate: { ...immediate, cold: readNow } }),
+    });
+  }
+
+  #openReaper({ objectGraceMs }: ShardSettings): Reaper {
+    const { store, catalog } = this.#storage;
+    const { clock, log, onFatal: fatal } = this.#ports;
+    const collector = new Collector({
+      store,
+      due: (nowMs, limit) => catalog.objects.due(nowMs - objectGraceMs, limit),
+      forget: (keys) => this.#work.add(() => forget(catalog, keys)),
+      log,
+    });
+    return new Reaper({ engine: this.engine, catalog, collector, work: this.#work, clock, log, fatal });
+  }
+
+  /** Publishes a roll: after this resolves, and not before, its WAL segment may go (invariant 6). */
+  async #publish(record: RollRecord): Promise<void> {
+    const { engine } = this;
+    const { catalog } = this.#storage;
+    // What the segment says of streams must be in the catalog before its extents are.
+    await engine.sync.save();
+    await publishRoll(catalog, record, (id) => engine.isLive(id), this.#ports.clock());
+    await catalog.flushed();
+    catalog.recordSize();
+    this.#ports.faultPoint("catalog.flushed");
+    for (const [i, extent] of record.extents.entries()) {
+      if (i % COOLED_PER_TURN === 0) await nextTurn();
+      engine.cooled(extent.stream, extent.end);
+    }
+  }
+}
+
+/** Drops objects that are gone from the store. */
+function forget(catalog: Catalog, keys: readonly string[]): Promise<void> {
+  const counts = keys.map((key) => catalog.objects.load(key));
+  return catalog.batch(() => {
+    for (const [i, key] of keys.entries()) if (counts[i] !== undefined) catalog.objects.forget(key, counts[i]);
+  });
+}
