@@ -41,7 +41,7 @@ export default defineConfig({
         ...sources,
         test: {
           name: "full",
-          include: ["test/{contract,crash,faults,cache,scale,readme}/**/*.test.ts"],
+          include: ["test/{contract,crash,faults,cache,scale,readme,pack,clients,cli,embedded}/**/*.test.ts"],
           globalSetup: ["test/s3/global-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,

@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { DurableStreamTestServer } from "@durable-streams/server";
 import { expect, test } from "vitest";
 import { SETTINGS } from "../../packages/server/src/settings.ts";
 import { startServer } from "../process/coldbrook.ts";
@@ -72,16 +73,54 @@ function tableRows(text: string): readonly (readonly string[])[] {
   );
 }
 
+/** What a section's blocks print when they are pasted one after the other, with the server in place of the one shown. */
+async function pasted(blocks: readonly Step[], url: string): Promise<string[]> {
+  const { host } = new URL(url);
+  const script = blocks.map(({ commands }) => `${commands}printf '${SEPARATOR}'\n`).join("");
+  const output = await paste(script.replaceAll(SHOWN_HOST, host));
+  return output
+    .replaceAll(host, SHOWN_HOST)
+    .split(SEPARATOR)
+    .slice(0, -1)
+    .map((text) => text.trim());
+}
+
+/** Offsets are the server's own, and another one need not repeat that a closed stream is read to its end. */
+function anyServers(text: string): string {
+  return text.replaceAll(/\d{16}_\d{16}/g, "<offset>").replaceAll('"upToDate":true,', "");
+}
+
 test("the curl session, pasted, gives what the README shows", async () => {
   const session = steps(fences(section("A session with curl")));
-  expect(session.length).toBeGreaterThanOrEqual(5);
+  expect(session.length).toBeGreaterThanOrEqual(6);
   const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-readme-"));
   try {
     await using server = await startServer({ args: ["--data-dir", directory] });
-    const script = session.map(({ commands }) => `${commands}printf '${SEPARATOR}'\n`).join("");
-    const output = await paste(script.replaceAll(SHOWN_HOST, new URL(server.url).host));
-    const got = output.replaceAll(new URL(server.url).host, SHOWN_HOST).split(SEPARATOR).slice(0, -1);
-    expect(got.map((text) => text.trim())).toEqual(session.map(({ shown }) => shown.trim()));
+    expect(await pasted(session, server.url)).toEqual(session.map(({ shown }) => shown.trim()));
+    expect(await server.stop()).toBe(0);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test("the curl session works on the reference server as well", async () => {
+  const session = steps(fences(section("A session with curl")));
+  const reference = new DurableStreamTestServer({ port: 0 });
+  const got = await pasted(session, await reference.start());
+  await reference.stop();
+  expect(got.map(anyServers)).toEqual(session.map(({ shown }) => anyServers(shown.trim())));
+});
+
+test("the commands for streams, pasted, print what was written", async () => {
+  const blocks = steps(fences(section("From the shell, and inside of a program")));
+  const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-readme-"));
+  try {
+    await using server = await startServer({ args: ["--data-dir", directory] });
+    const commands = blocks.map((block) =>
+      block.commands.replace("alias coldbrook='", "coldbrook() { ").replace(/'$/m, ' "$@"; }'),
+    );
+    const script = [`export STREAM_URL=${server.url}/v1/stream`, `cd ${ROOT}`, ...commands].join("\n");
+    expect(await paste(`${script}\n`)).toContain("Hello, world!");
     expect(await server.stop()).toBe(0);
   } finally {
     await rm(directory, { recursive: true, force: true });

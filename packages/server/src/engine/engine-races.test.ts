@@ -17,7 +17,7 @@ const NOTHING = new Uint8Array(0);
 
 afterEach(() => vi.restoreAllMocks());
 
-function kindOf(result: AppendResult | CreateResult | "deleted" | "missing"): string {
+function kindOf(result: AppendResult | CreateResult | RemoveResult): string {
   if (typeof result === "string") return result;
   return result.kind === "decided" ? result.outcome.kind : result.kind;
 }
