@@ -51,19 +51,22 @@ async function compare(before, pairs, options) {
       for (const side of order) {
         const command = side === "before" ? before : DEFAULT_COMMAND;
         process.stderr.write(`pair ${round + 1} of ${pairs}: ${side}\n`);
-        for (const { measure, unit, coldbrook } of await runOnce(command, options, path.join(directory, "rows.json"))) {
-          // What is bare is the same on both sides.
-          if (measure.includes("(bare")) continue;
-          const pair = measures.get(measure) ?? { measure, unit, before: [], after: [] };
-          measures.set(measure, pair);
-          pair[side].push(coldbrook);
-        }
+        for (const row of await runOnce(command, options, path.join(directory, "rows.json"))) note(measures, side, row);
       }
     }
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
   return [...measures.values()];
+}
+
+/** @param {Map<string, Pair>} measures @param {"before" | "after"} side @param {import("./report.js").Row} row */
+function note(measures, side, { measure, unit, coldbrook }) {
+  // What is bare is the same on both sides.
+  if (measure.includes("(bare")) return;
+  const pair = measures.get(measure) ?? { measure, unit, before: [], after: [] };
+  measures.set(measure, pair);
+  pair[side].push(coldbrook);
 }
 
 /** After ÷ before, pair by pair, then their median. @param {Pair} pair @returns {number} */

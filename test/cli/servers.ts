@@ -20,7 +20,7 @@ export interface ServerKind {
 export const SERVERS: readonly ServerKind[] = [
   {
     name: "Coldbrook",
-    lacks: ["fork", "sub"],
+    lacks: ["sub"],
     async start() {
       const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-cli-data-"));
       const server = await startServer({

@@ -18,13 +18,14 @@ export class Backend implements AsyncDisposable {
   readonly #data: DataDirectory;
   readonly #args: readonly string[];
   #server: ServerProcess;
+  #killing = false;
 
   private constructor(relay: Relay, data: DataDirectory, args: readonly string[], server: ServerProcess) {
     this.relay = relay;
     this.#data = data;
     this.#args = args;
     this.#server = server;
-    relay.pointTo(server.url);
+    this.#serveWith(server);
   }
 
   /** `args` follow `serve --port 0 --data-dir …`. */
@@ -46,17 +47,22 @@ export class Backend implements AsyncDisposable {
   /** kill -9, and a new process on the same data directory; requests in between break off. */
   async crash(): Promise<void> {
     this.relay.pointTo(undefined);
+    this.#killing = true;
     await this.#server.kill9();
-    this.#server = await startServer({ args: ["--data-dir", this.#data.path, ...this.#args] });
-    this.relay.pointTo(this.#server.url);
+    this.#killing = false;
+    this.#serveWith(await startServer({ args: ["--data-dir", this.#data.path, ...this.#args] }));
   }
 
-  /** The server's last lines, for failure messages. */
-  tailOfLog(): string {
-    return this.#server.tailOfLog();
+  #serveWith(server: ServerProcess): void {
+    this.#server = server;
+    this.relay.pointTo(server.url);
+    void server.exited.then(() => {
+      if (!this.#killing) this.relay.refuse(`the server under test has ended by itself${server.tailOfLog()}`);
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#killing = true;
     await this.relay[Symbol.asyncDispose]();
     await this.#server[Symbol.asyncDispose]();
     await this.#data[Symbol.asyncDispose]();

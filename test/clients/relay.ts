@@ -17,6 +17,7 @@ export class Relay implements AsyncDisposable {
   readonly #agent: Agent = new Agent({ keepAlive: true });
   #upstream: URL | undefined;
   #loses: Loses = LOSES_NOTHING;
+  #refusal: string | undefined;
 
   private constructor() {
     this.#server = createServer((incoming, outgoing) => this.#pass(incoming, outgoing));
@@ -49,10 +50,19 @@ export class Relay implements AsyncDisposable {
     this.#loses = LOSES_NOTHING;
   }
 
+  /** Answers every request with 400 and this from now on: no client retries that, so that its test ends with the reason. */
+  refuse(reason: string): void {
+    this.#refusal = reason;
+  }
+
   #pass(incoming: IncomingMessage, outgoing: ServerResponse): void {
     const method = incoming.method ?? "GET";
     const url = incoming.url ?? "/";
     const breakOff = (): void => void incoming.socket.destroy();
+    if (this.#refusal !== undefined) {
+      outgoing.writeHead(400, { "content-type": "text/plain" }).end(this.#refusal);
+      return;
+    }
     if (this.#upstream === undefined) {
       breakOff();
       return;

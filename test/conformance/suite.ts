@@ -14,12 +14,15 @@ export interface Place {
 
 /** Registers the whole suite against one server; `place` says where that keeps its data. */
 export function suiteOn(place: (directory: string) => Promise<Place>): void {
-  const options = { baseUrl: "" };
+  const options = { baseUrl: "", subscriptions: true };
   let server: ServerProcess | undefined;
   let directory = "";
   beforeAll(async () => {
     directory = await mkdtemp(path.join(tmpdir(), "coldbrook-conformance-"));
-    server = await startServer(await place(directory));
+    const { args, env } = await place(directory);
+    // The suite's webhook receivers listen on this machine.
+    const loopback = [...args, "--webhook-loopback", "on"];
+    server = await startServer(env === undefined ? { args: loopback } : { args: loopback, env });
     options.baseUrl = server.url;
   });
   afterAll(async () => {

@@ -3,6 +3,7 @@ import { expect, inject, test } from "vitest";
 import { startServer } from "../process/coldbrook.ts";
 import { StreamClient } from "../process/http.ts";
 import { within } from "../process/until.ts";
+import { ForkFamily } from "./fork-family.ts";
 import { CrashRun } from "./rounds.ts";
 import { withStore, type StoreKind } from "./stores.ts";
 import { Load } from "./workload.ts";
@@ -10,6 +11,8 @@ import { Load } from "./workload.ts";
 const FAULTING_SERVER = fileURLToPath(new URL("../process/faulting-server.js", import.meta.url));
 const SEED = Number(process.env["CRASH_SEED"] ?? `${Date.now() % 1_000_000}`);
 const DEATH_BOUND_MS = 60_000;
+/** The first of three slots whose streams come and go. */
+const FAMILY_SLOT = 4;
 
 /** Each named step, and the hits of it at which the process ends. */
 const FAULT_POINTS: readonly (readonly [name: string, hits: readonly number[]])[] = [
@@ -35,6 +38,7 @@ async function dieAt(store: StoreKind, name: string, hits: readonly number[]): P
   await withStore(store, s3, async (setup) => {
     const run = new CrashRun({ ...setup, seed: SEED });
     try {
+      await plantFamily(run);
       for (const hit of hits) {
         await dieOnce(run, `${name}:${hit}`);
         await using server = await run.start();
@@ -50,6 +54,15 @@ async function dieAt(store: StoreKind, name: string, hits: readonly number[]): P
       });
     }
   });
+}
+
+/** Puts into the data a stream and a fork of it, both deleted and kept for a third that is there. */
+async function plantFamily(run: CrashRun): Promise<void> {
+  const [root, child, leaf] = run.history.slots.slice(FAMILY_SLOT);
+  if (root === undefined || child === undefined || leaf === undefined) throw new Error("too few slots");
+  await using server = await run.start();
+  using client = new StreamClient(server.url);
+  await new ForkFamily(run.history, [root, child, leaf], "json", run.random).play(client, "soft-delete the fork");
 }
 
 /** Load on a server that ends itself at the fault point; it may do so before it listens. */

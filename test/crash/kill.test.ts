@@ -15,6 +15,10 @@ async function survive(store: StoreKind): Promise<void> {
   expect(report.kills).toBe(ROUNDS);
   expect(report.killsInRecovery).toBe(Math.floor(ROUNDS / 4));
   expect(report.acks).toBeGreaterThan(ROUNDS * 100);
+  expect(report.forks, "forks").toBeGreaterThan(ROUNDS);
+  expect(report.chains, "forks of forks of forks").toBeGreaterThan(0);
+  expect(report.softDeletes, "soft deletes").toBeGreaterThan(0);
+  expect(report.cascades, "cascades").toBeGreaterThan(0);
 }
 
 test(

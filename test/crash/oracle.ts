@@ -1,9 +1,12 @@
 /** The check after a restart: every stream as the server serves it now, against all that was promised before. */
 import { expectStatus, header, isClosed, nextOffset, type StreamClient, type WholeRead } from "../process/http.ts";
 import { offsetOf, parseOffset, storedBytes } from "../process/stored-bytes.ts";
-import { Violation, type FixedRange, type History, type Incarnation, type Slot, type Write } from "./history.ts";
+import type { History, Slot } from "./history.ts";
+import { Violation, type FixedRange, type Incarnation, type Write } from "./incarnation.ts";
 import { probeStream } from "./probes.ts";
 import type { SeededRandom } from "./random.ts";
+import { checkStanding, settleStanding } from "./standing.ts";
+import { knockTombstone } from "./tombstones.ts";
 import { verifyContent } from "./verify-content.ts";
 
 const CONCURRENCY = 8;
@@ -29,23 +32,32 @@ export async function checkAfterRestart(
 ): Promise<CheckReport> {
   const violations: Violation[] = [...history.violations];
   const total = { streams: 0, bytes: 0, happened: 0, absent: 0 };
-  const queue = [...history.slots];
-  const worker = async (): Promise<void> => {
-    for (let slot = queue.pop(); slot !== undefined; slot = queue.pop()) {
-      try {
-        const report = await checkSlot(history, client, slot, random);
-        total.streams += report.streams;
-        total.bytes += report.bytes;
-        total.happened += report.happened;
-        total.absent += report.absent;
-      } catch (error) {
-        violations.push(
-          error instanceof Violation ? error : new Violation(`${slot.path}: ${String(error)}`, { cause: error }),
-        );
+  const wrong = new Set<Slot>();
+  const eachSlot = async (visit: (slot: Slot) => Promise<void>): Promise<void> => {
+    const queue = history.slots.filter((slot) => !wrong.has(slot));
+    const worker = async (): Promise<void> => {
+      for (let slot = queue.pop(); slot !== undefined; slot = queue.pop()) {
+        try {
+          await visit(slot);
+        } catch (error) {
+          wrong.add(slot);
+          violations.push(
+            error instanceof Violation ? error : new Violation(`${slot.path}: ${String(error)}`, { cause: error }),
+          );
+        }
       }
-    }
+    };
+    await Promise.all(Array.from({ length: CONCURRENCY }, worker));
   };
-  await Promise.all(Array.from({ length: CONCURRENCY }, worker));
+  // Whether a deleted stream must be gone can only be told once it is known which of its forks are there.
+  await eachSlot(async (slot) => settleStanding(slot, (await client.head(slot.path)).status));
+  await eachSlot(async (slot) => {
+    const report = await checkSlot(history, client, slot, random);
+    total.streams += report.streams;
+    total.bytes += report.bytes;
+    total.happened += report.happened;
+    total.absent += report.absent;
+  });
   if (violations.length > 0) {
     throw new AggregateError(
       violations,
@@ -67,21 +79,18 @@ async function checkSlot(
   random: SeededRandom,
 ): Promise<CheckReport> {
   const head = await client.head(slot.path);
+  checkStanding(history, slot, head.status);
   const life = slot.current;
-  if (head.status === 404) {
-    if (life !== undefined) checkMayBeGone(life);
-    slot.end();
-    await checkPastLives(client, slot, 404);
-    slot.announce();
+  if (life === undefined || head.status !== 200) {
+    if (life !== undefined) await knockTombstone(client, life);
+    await checkPastLives(client, slot, life === undefined ? 404 : 410);
     return NOTHING;
   }
-  expectStatus(head, `HEAD ${slot.path}`, 200);
   const tail = nextOffset(head);
-  if (life === undefined) throw new Violation(`${slot.path}: a deleted stream is back, with tail ${tail}`);
-  if (life.deleted === "yes") life.fail(`deleted, yet there with tail ${tail}`);
-  checkNewGeneration(slot, life, tail);
-  life.deleted = "no";
-  life.created = "yes";
+  // An unanswered fork that took the source's tail: nothing but its create's body stands behind the fork point.
+  const body = life.createWrite?.payload.stored.length ?? 0;
+  life.settlePoint(life.origin?.point ?? parseOffset(tail).position - body, "HEAD");
+  life.learn(tail, "HEAD");
   checkConfig(life, head.headers);
   const open = life.pending().length;
   const absent = await checkLife(history, client, life, isClosed(head), tail, random);
@@ -91,21 +100,7 @@ async function checkSlot(
   }
   await checkPastLives(client, slot, 410);
   await probeStream(history, client, life, absent, random);
-  return { streams: 1, bytes: life.seen.length, happened: open - absent.length, absent: absent.length };
-}
-
-function checkMayBeGone(life: Incarnation): void {
-  const expected = life.created !== "yes" || life.deleted !== "no" || life.config.fleeting;
-  if (!expected) life.fail("lost: its create was acknowledged or seen, nobody deleted it, yet it answers 404");
-  life.deleted = "yes";
-}
-
-function checkNewGeneration(slot: Slot, life: Incarnation, tail: string): void {
-  const { generation } = parseOffset(tail);
-  const older = slot.past.find((past) => (past.generation ?? 0) >= generation);
-  if (older !== undefined)
-    life.fail(`has generation ${generation}, not above that of its earlier life ${older.name} (${older.generation})`);
-  life.learn(tail, "HEAD");
+  return { streams: 1, bytes: life.tailSeen, happened: open - absent.length, absent: absent.length };
 }
 
 function checkConfig(life: Incarnation, headers: Readonly<Record<string, unknown>>): void {
@@ -170,9 +165,10 @@ async function checkSamples(
   whole: WholeRead,
   random: SeededRandom,
 ): Promise<void> {
-  for (let count = 0; count < SAMPLES && life.acked.length > 0 && life.generation !== null; count += 1) {
-    const from = random.pick(life.acked);
-    const reply = await client.read(life.path, { offset: offsetOf(life.generation, from) });
+  const acked = life.ackedPositions();
+  for (let count = 0; count < SAMPLES && acked.length > 0; count += 1) {
+    const from = random.pick(acked);
+    const reply = await client.read(life.path, { offset: life.offsetAt(from) });
     if (reply.status === 404 && life.config.fleeting) return;
     expectStatus(reply, `${life.path} from position ${from}`, 200);
     const next = life.learn(nextOffset(reply), "read from an acknowledged offset");
@@ -206,7 +202,8 @@ async function checkPastLives(client: StreamClient, slot: Slot, expected: 404 | 
     const offsets = [
       offsetOf(past.generation, 0),
       offsetOf(past.generation, past.tailSeen),
-      ...past.ranges.map((range) => range.from),
+      // What it inherited may be inherited by its successor too, and then still reads the same.
+      ...past.ranges.map((range) => range.from).filter((from) => parseOffset(from).generation === past.generation),
     ];
     for (const offset of offsets) {
       const etag = past.ranges.find((range) => range.from === offset)?.etag;

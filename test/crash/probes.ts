@@ -1,9 +1,10 @@
 /** Questions that only a request can answer: do producer, Stream-Seq and close state agree with the data after a restart? */
 import { describeReply, expectStatus, header, isClosed, nextOffset, type StreamClient } from "../process/http.ts";
-import type { History, Incarnation, Write } from "./history.ts";
+import type { History } from "./history.ts";
+import type { Incarnation, Write } from "./incarnation.ts";
 import { makePayload } from "./messages.ts";
 import type { SeededRandom } from "./random.ts";
-import { recordWrite, sendWrite } from "./requests.ts";
+import { createOptions, recordWrite, sendWrite } from "./requests.ts";
 
 /** A resent write is open again: until its answer it may be there or not. */
 function reopen(write: Write): void {
@@ -27,6 +28,7 @@ export async function probeStream(
   if (life.config.fleeting) return;
   if (life.closed) await probeClosed(history, client, life, random);
   else await probeOpen(history, client, life, absent, random);
+  if (life.origin !== null) await probeFork(client, life);
   const head = expectStatus(await client.head(life.path), `HEAD ${life.path} after the probes`, 200);
   const tail = life.learn(nextOffset(head), "HEAD after the probes");
   if (tail !== life.tailSeen) life.fail(`the tail is ${tail} after the probes, acknowledged was ${life.tailSeen}`);
@@ -51,6 +53,12 @@ async function probeOpen(
   }
   if (life.closed) return;
   for (const last of life.producers().values()) await probeFences(history, client, life, last, random);
+}
+
+/** The PUT of a fork, sent again, asks for what is there, whatever became of the source. */
+async function probeFork(client: StreamClient, life: Incarnation): Promise<void> {
+  const again = await client.create(life.path, { ...createOptions(life), closed: life.closed });
+  if (again.status !== 200) life.fail(`the PUT that forked it, sent again, is answered ${describeReply(again)}`);
 }
 
 async function probeDuplicate(history: History, client: StreamClient, life: Incarnation, last: Write): Promise<void> {

@@ -9,8 +9,9 @@ import {
   type Reply,
   type StreamClient,
 } from "../process/http.ts";
-import { parseOffset, storedBytes } from "../process/stored-bytes.ts";
-import type { Incarnation, Slot } from "./history.ts";
+import { storedBytes } from "../process/stored-bytes.ts";
+import type { Slot } from "./history.ts";
+import type { Incarnation } from "./incarnation.ts";
 
 export type ReaderMode = "sse" | "long-poll" | "catch-up";
 
@@ -47,7 +48,7 @@ export async function followSlot(
       continue;
     }
     checkAbsence(slot, before, outcome, offset);
-    if (outcome === 404) await nextLife(slot, before);
+    if (outcome === 404 || offset === "-1") await nextLife(slot, before);
     offset = "-1";
   }
 }
@@ -76,10 +77,8 @@ function checkAbsence(slot: Slot, before: Before, status: number, offset: string
   const life = before.life;
   // A read from the start that a delete overtook may say "gone" as well as "not found".
   if (status === 410 && offset !== "-1") {
-    const { generation } = parseOffset(offset);
-    if (slot.current?.generation === generation && slot.current.deleted === "no" && !slot.current.config.fleeting) {
-      slot.current.fail(`its own offset ${offset} was answered 410`);
-    }
+    if (life === undefined || slot.current !== life || !life.owns(offset)) return;
+    if (life.deleted === "no" && !life.config.fleeting) life.fail(`its own offset ${offset} was answered 410`);
     return;
   }
   if (status !== 404 && status !== 410) throw new Error(`a reader from ${offset} was answered ${status}`);

@@ -1,6 +1,16 @@
 /** One request at a time: sends it, and writes into the history what its answer, or the lack of one, means. */
-import { header, describeReply, isClosed, nextOffset, type Reply, type StreamClient } from "../process/http.ts";
-import type { History, Incarnation, Slot, Write } from "./history.ts";
+import {
+  header,
+  describeReply,
+  isClosed,
+  nextOffset,
+  type CreateOptions,
+  type Reply,
+  type StreamClient,
+} from "../process/http.ts";
+import { parseOffset } from "../process/stored-bytes.ts";
+import type { History, Slot } from "./history.ts";
+import type { Incarnation, Write } from "./incarnation.ts";
 import type { Payload } from "./messages.ts";
 import type { ProducerTuple } from "../process/http.ts";
 
@@ -106,6 +116,19 @@ function checkProducerEcho(life: Incarnation, write: Write, producer: ProducerTu
   }
 }
 
+/** What a PUT of this life asks for, its body aside. Sent again it asks for what is there. */
+export function createOptions(life: Incarnation, root = "/v1/stream"): CreateOptions {
+  const { config, origin } = life;
+  const { contentType, ttlSeconds, expiresAt } = config;
+  if (origin === null) return { contentType, ttlSeconds, expiresAt };
+  const { source, offset, subOffset, asks } = origin;
+  const headers: Record<string, string> = { "stream-forked-from": `${root}/${source.path}` };
+  if (offset !== null) headers["stream-fork-offset"] = offset;
+  if (subOffset > 0) headers["stream-fork-sub-offset"] = `${subOffset}`;
+  const expiry = { ttlSeconds: asks.ttlSeconds, expiresAt: asks.expiresAt };
+  return asks.contentType ? { ...expiry, contentType, headers } : { ...expiry, headers };
+}
+
 /** Creates the slot's next life. @throws ConnectionLost (it may live), Violation */
 export async function sendCreate(
   client: StreamClient,
@@ -115,21 +138,29 @@ export async function sendCreate(
   write: Write | null,
 ): Promise<Answer> {
   const reply = await client.create(slot.path, {
-    contentType: life.config.contentType,
-    ttlSeconds: life.config.ttlSeconds,
-    expiresAt: life.config.expiresAt,
+    ...createOptions(life),
     ...(write === null || write.payload.body.length === 0 ? {} : { body: write.payload.body }),
     closed: write?.closes ?? false,
   });
   if (reply.status === 503 && history.refusalsAllowed) {
     history.refusals += 1;
+    life.created = "no";
+    return "refused";
+  }
+  const { origin } = life;
+  if ((reply.status === 404 || reply.status === 409) && origin !== null && origin.source.deleted !== "no") {
+    life.created = "no";
     return "refused";
   }
   if (reply.status !== 201) life.fail(`create was answered ${describeReply(reply)}`);
-  life.learn(nextOffset(reply), "acknowledgement of the create");
-  const older = slot.past.find((past) => (past.generation ?? 0) >= (life.generation ?? 0));
-  if (older !== undefined) life.fail(`create was given a generation not above that of its earlier life ${older.name}`);
   life.created = "yes";
+  const where = "acknowledgement of the create";
+  const bytes = write?.payload.stored.length ?? 0;
+  if (origin !== null) {
+    life.settlePoint(parseOffset(nextOffset(reply)).position - bytes, where);
+    history.countFork(life);
+  }
+  life.observeTail(life.learn(nextOffset(reply), where), where);
   if (write === null) history.acks += 1;
   else acknowledge(history, life, write, reply, false);
   return "accepted";

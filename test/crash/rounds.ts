@@ -37,6 +37,11 @@ export interface CrashReport {
   readonly acks: number;
   readonly happened: number;
   readonly absent: number;
+  /** Forks acknowledged; those at least three forks deep; deletes that left a stream for its forks; such streams gone with them. */
+  readonly forks: number;
+  readonly chains: number;
+  readonly softDeletes: number;
+  readonly cascades: number;
 }
 
 /** One data directory, its history, and the server that runs on it now. */
@@ -165,5 +170,6 @@ export async function killRounds(setup: CrashSetup, rounds: number): Promise<Cra
   } finally {
     await server?.[Symbol.asyncDispose]();
   }
-  return { kills: rounds, killsInRecovery, acks: run.history.acks, happened: run.happened, absent: run.absent };
+  const { history, happened, absent } = run;
+  return { kills: rounds, killsInRecovery, acks: history.acks, happened, absent, ...history.counts };
 }

@@ -1,5 +1,6 @@
 /** The heart of the oracle, without any I/O: may a stream with these writes on record hold these bytes? */
-import type { History, Incarnation, Write } from "./history.ts";
+import type { History } from "./history.ts";
+import type { Incarnation, Origin, Write } from "./incarnation.ts";
 import { excerpt, idAt } from "./messages.ts";
 
 /**
@@ -15,42 +16,106 @@ export function verifyContent(history: History, life: Incarnation, content: Buff
     createWrite.fate = "yes";
     createWrite.ackedAt = createWrite.startedAt;
   }
-  const found = locate(life, content);
+  verifyInherited(history, life, content);
+  const found = locate(life, life, content, life.base, false);
   const present = new Set(found);
   for (const write of life.writes.values()) {
-    if (write.fate === "yes" && write.payload.stored.length > 0 && !present.has(write)) {
-      life.fail(
-        `lost: ${write.id} (${write.payload.stored.length} bytes, acknowledged up to ${write.end}) in ${content.length} bytes`,
-      );
-    }
+    if (write.fate === "yes" && write.payload.stored.length > 0 && !present.has(write)) lost(life, write, content);
   }
   checkOrder(life, found);
   checkClosure(life, found, closed);
   return settle(history, life, present, closed);
 }
 
-function locate(life: Incarnation, content: Buffer): Write[] {
+function lost(life: Incarnation, { id, payload, end }: Write, content: Buffer): never {
+  life.fail(`lost: ${id} (${payload.stored.length} bytes, acknowledged up to ${end}) in ${content.length} bytes`);
+}
+
+/** What a fork shows below its fork point was written to the streams above it, and all of it is there. */
+function verifyInherited(history: History, life: Incarnation, content: Buffer): void {
+  if (content.length < life.base) life.fail(`lost inherited bytes: ${content.length} bytes, forked at ${life.base}`);
+  let { origin } = life;
+  let end = life.base;
+  let cut = life.cuts;
+  while (origin !== null) {
+    const { source } = origin;
+    if (end > source.base) {
+      const found = locate(life, source, content.subarray(0, end), source.base, cut);
+      checkInherited(life, origin, found, end, content);
+      for (const write of found) {
+        if (write.fate === "yes") continue;
+        // The source may be unreadable by now, so what its fork shows settles what became of the write.
+        write.fate = "yes";
+        write.ackedAt = history.tick();
+      }
+    }
+    cut = (cut && end <= source.base) || (source.cuts && end >= source.base);
+    end = Math.min(end, source.base);
+    origin = source.origin;
+  }
+}
+
+function checkInherited(
+  life: Incarnation,
+  origin: Origin,
+  found: readonly Write[],
+  end: number,
+  content: Buffer,
+): void {
+  const present = new Set(found);
+  const whole = origin.offset === null && end === origin.point;
+  for (const write of origin.source.writes.values()) {
+    if (write.fate !== "yes" || write.payload.stored.length === 0 || present.has(write)) continue;
+    if ((write.end !== null && write.end <= end) || (whole && write.ackedAt < origin.startedAt)) {
+      lost(life, write, content);
+    }
+  }
+  checkOrder(life, found);
+}
+
+/** The writes of `owner` that fill `content` from `start` on. The last may be cut off at the end where `cut` allows it. */
+function locate(life: Incarnation, owner: Incarnation, content: Buffer, start: number, cut: boolean): Write[] {
   const found: Write[] = [];
   const seen = new Set<string>();
-  let at = 0;
+  let at = start;
   while (at < content.length) {
     const id = idAt(content, at);
+    if (id === undefined && cut && isBegun(owner, content.subarray(at))) break;
     if (id === undefined) life.fail(`torn: no message starts at ${at}: ${excerpt(content, at)}`);
-    const write = life.writes.get(id);
-    if (write === undefined) life.fail(`foreign: ${id} at ${at} was never written to this stream`);
+    const write = owner.writes.get(id);
+    if (write === undefined) {
+      life.fail(`foreign: ${id} at ${at} was never written to ${owner === life ? "this stream" : owner.name}`);
+    }
     if (seen.has(id)) life.fail(`twice: ${id} again at ${at}`);
     if (write.fate === "no") life.fail(`refused or absent before, yet there: ${id} at ${at}`);
-    const { stored } = write.payload;
-    if (!content.subarray(at, at + stored.length).equals(stored)) {
-      const how = content.length - at < stored.length ? "torn" : "altered";
+    const rest = content.subarray(at);
+    const whole = write.payload.stored;
+    const stored = cut && rest.length < whole.length ? whole.subarray(0, rest.length) : whole;
+    const split = owner.config.kind === "json" && !endsMessage(stored);
+    if (split || !rest.subarray(0, stored.length).equals(stored)) {
+      const how = split || rest.length < stored.length ? "torn" : "altered";
       life.fail(`${how}: ${id} at ${at}, ${stored.length} bytes, of ${content.length}: ${excerpt(content, at)}`);
     }
     at += stored.length;
-    if (write.end !== null && write.end !== at) life.fail(`moved: ${id} ends at ${at}, acknowledged at ${write.end}`);
+    if (write.end !== null && stored === whole && write.end !== at) {
+      life.fail(`moved: ${id} ends at ${at}, acknowledged at ${write.end}`);
+    }
     seen.add(id);
     found.push(write);
   }
   return found;
+}
+
+function endsMessage(json: Buffer): boolean {
+  return json.subarray(-3).toString("latin1") === '"},';
+}
+
+/** Whether a write begins with bytes that were cut so early that they do not even name it. */
+function isBegun(owner: Incarnation, bytes: Buffer): boolean {
+  return [...owner.writes.values()].some(
+    ({ payload: { stored }, fate }) =>
+      fate !== "no" && stored.length > bytes.length && stored.subarray(0, bytes.length).equals(bytes),
+  );
 }
 
 function checkOrder(life: Incarnation, found: readonly Write[]): void {

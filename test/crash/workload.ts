@@ -1,5 +1,6 @@
 /** Mixed writes on every slot at once, each slot one step at a time, until the connection is lost or the load is stopped. */
 import { setMaxListeners } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
 import {
   ConnectionLost,
   expectStatus,
@@ -9,14 +10,21 @@ import {
   type ProducerTuple,
   type StreamClient,
 } from "../process/http.ts";
-import { Violation, type History, type Incarnation, type IncarnationConfig, type Slot, type Write } from "./history.ts";
+import { planFork } from "./fork-plan.ts";
+import type { History, Slot } from "./history.ts";
+import { Violation, type Incarnation, type IncarnationConfig, type Write } from "./incarnation.ts";
 import { CONTENT_TYPES, makePayload, type StreamKind } from "./messages.ts";
 import { SeededRandom } from "./random.ts";
 import { followSlot } from "./readers.ts";
 import { ALONE, recordWrite, sendCreate, sendDelete, sendWrite, type Races, type WriteRequest } from "./requests.ts";
+import { knockTombstone } from "./tombstones.ts";
 
 const STREAM_BYTES_MAX = 192 * 1024;
 const ELDER_BYTES_MAX = 1024 * 1024;
+/** How many of the streams that come and go begin as forks, when there is something to fork. */
+const FORK_SHARE = 0.6;
+/** At each step, the chance that a fork goes whose source is kept for its forks only. */
+const LEAVE_SHARE = 0.06;
 /** Slots below this keep their stream for long; the others come and go. */
 const ELDERS = 4;
 const KINDS: readonly StreamKind[] = ["octet", "text", "json"];
@@ -110,10 +118,11 @@ export class Load {
   async #step(slot: Slot, random: SeededRandom): Promise<void> {
     const life = slot.current;
     if (life === undefined) return this.#create(slot, random);
-    if (life.deleted === "yes") return endLife(slot, life);
+    if (life.deleted === "yes") return this.#rest(slot, life, random);
+    if (life.origin !== null && life.origin.source.soft && random.chance(LEAVE_SHARE)) return this.#remove(slot, life);
     if (life.closed) return random.chance(0.5) ? this.#remove(slot, life) : this.#knock(life, random);
     const elder = slot.index < ELDERS;
-    if (life.tailSeen > (elder ? ELDER_BYTES_MAX : STREAM_BYTES_MAX)) return this.#remove(slot, life);
+    if (life.tailSeen - life.base > (elder ? ELDER_BYTES_MAX : STREAM_BYTES_MAX)) return this.#remove(slot, life);
     const step = random.weighted(STEPS);
     if (!elder || !["close", "produceClose", "appendClose", "closeRace", "remove", "removeRace"].includes(step)) {
       return this.#perform(step, slot, life, random);
@@ -164,16 +173,45 @@ export class Load {
       case "remove":
         return this.#remove(slot, life);
       case "removeRace":
+        if (life.pinnedAbove) return this.#giveWay();
         await settleAll([
           this.#write(life, random, [{}, {}, { producer: nextProducer(life, random) }], { close: false, remove: true }),
           sendDelete(this.#client, this.#history, slot, life),
         ]);
-        return endLife(slot, life);
+        return this.#history.endDeleted(slot);
     }
   }
 
+  /** A deleted stream's turn: it is kept for as long as a fork needs it, then its path is free. */
+  async #rest(slot: Slot, life: Incarnation, random: SeededRandom): Promise<void> {
+    const kept = life.keptBy();
+    if (kept === "no") return this.#history.endDeleted(slot);
+    if (kept === "yes") {
+      this.#history.noteSoft(life);
+      if (random.chance(0.2)) await this.#knockTombstone(life);
+    }
+    await pause(random.integer(5, 25));
+  }
+
+  async #knockTombstone(life: Incarnation): Promise<void> {
+    life.pinned = true;
+    try {
+      await knockTombstone(this.#client, life);
+    } finally {
+      life.pinned = false;
+    }
+  }
+
+  /** A stream whose source must stay as it is for the moment is not deleted now. */
+  async #giveWay(): Promise<void> {
+    await pause(5);
+  }
+
   async #create(slot: Slot, random: SeededRandom): Promise<void> {
-    const life = slot.begin(configOf(slot, random));
+    const regular = configOf(slot, random);
+    const forks = slot.index >= ELDERS && !regular.fleeting && random.chance(FORK_SHARE);
+    const plan = forks ? planFork(this.#history, slot, random) : undefined;
+    const life = slot.begin(plan?.config ?? regular, plan?.origin);
     const batch = random.chance(0.5) ? random.integer(1, 3) : 0;
     const closes = slot.index >= ELDERS && random.chance(0.06);
     if (batch > 0 || closes) {
@@ -187,8 +225,9 @@ export class Load {
   }
 
   async #remove(slot: Slot, life: Incarnation): Promise<void> {
+    if (life.pinnedAbove) return this.#giveWay();
     await sendDelete(this.#client, this.#history, slot, life);
-    endLife(slot, life);
+    this.#history.endDeleted(slot);
   }
 
   /** Sends all of `wanted` at once. Only one of them may close. */
@@ -248,12 +287,6 @@ export class Load {
     if (!isClosed(reply)) life.fail("an append to a closed stream is refused without Stream-Closed");
     life.observeClosed(life.learn(nextOffset(reply), "refused append"), "refused append");
   }
-}
-
-function endLife(slot: Slot, life: Incarnation): void {
-  if (life.deleted !== "yes" || slot.current !== life) return;
-  slot.end();
-  slot.announce();
 }
 
 /** Waits for all, then throws what one of them threw: a violation before a lost connection. */

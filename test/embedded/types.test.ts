@@ -7,7 +7,7 @@ import { expect, expectTypeOf, test } from "vitest";
 type Public<T> = Pick<T, keyof T>;
 
 /** Asks nothing at run time: that `Given` may be used where `Wanted` is asked for. */
-function fits<Wanted>(): { with: <Given extends Wanted>() => void } {
+function fits<Wanted>(): { with: <Given extends Wanted>(given?: Given) => void } {
   return { with: () => undefined };
 }
 
@@ -27,9 +27,7 @@ test("functions are called alike", () => {
   fits<typeof Reference.globMatch>().with<typeof coldbrook.globMatch>();
   fits<typeof Reference.validateWebhookUrl>().with<typeof coldbrook.validateWebhookUrl>();
   fits<typeof Reference.DEFAULT_CURSOR_EPOCH>().with<typeof coldbrook.DEFAULT_CURSOR_EPOCH>();
-  expectTypeOf(coldbrook.DEFAULT_CURSOR_INTERVAL_SECONDS).toEqualTypeOf<
-    typeof Reference.DEFAULT_CURSOR_INTERVAL_SECONDS
-  >();
+  fits<typeof Reference.DEFAULT_CURSOR_INTERVAL_SECONDS>().with<typeof coldbrook.DEFAULT_CURSOR_INTERVAL_SECONDS>();
   expect(coldbrook.DEFAULT_CURSOR_INTERVAL_SECONDS).toBe(20);
 });
 
@@ -60,7 +58,9 @@ test("the store in a directory is too, but that it answers later where the disk 
   type Later = "delete" | "closeStream" | "read" | "clear";
   fits<Omit<Public<Reference.FileBackedStreamStore>, Later>>().with<coldbrook.FileBackedStreamStore>();
   type Methods = Pick<coldbrook.FileBackedStreamStore, Exclude<Later, "clear">>;
-  type Awaited<T> = { [Name in keyof T]: T[Name] extends (...given: infer G) => Promise<infer R> ? (...given: G) => R : never };
+  type Awaited<T> = {
+    [Name in keyof T]: T[Name] extends (...given: infer G) => Promise<infer R> ? (...given: G) => R : never;
+  };
   fits<Pick<Reference.FileBackedStreamStore, Exclude<Later, "clear">>>().with<Awaited<Methods>>();
   fits<ConstructorParameters<typeof coldbrook.FileBackedStreamStore>>().with<
     ConstructorParameters<typeof Reference.FileBackedStreamStore>
@@ -79,9 +79,11 @@ test("the server's store has the type of what the options ask for", () => {
   expectTypeOf(inMemory.store).toEqualTypeOf<coldbrook.StreamStore>();
   const made = new coldbrook.DurableStreamTestServer({ store: new coldbrook.StreamStore() });
   expectTypeOf(made.store).toEqualTypeOf<coldbrook.StreamStore>();
-  expectTypeOf<coldbrook.DurableStreamTestServer<{ dataDir: string }>["store"]>().toEqualTypeOf<
-    coldbrook.FileBackedStreamStore
-  >();
+  const inDirectory = (): coldbrook.DurableStreamTestServer<coldbrook.FileBackedStreamStore> =>
+    new coldbrook.DurableStreamTestServer({ dataDir: "streams" });
+  expectTypeOf(inDirectory).returns.toHaveProperty("store");
+  class Special extends coldbrook.DurableStreamTestServer {}
+  expect(new Special().store).toBeInstanceOf(coldbrook.StreamStore);
   // A variable that is declared first may hold either.
   const either: coldbrook.DurableStreamTestServer = inMemory;
   expectTypeOf(either.store).toEqualTypeOf<coldbrook.StreamStore | coldbrook.FileBackedStreamStore>();

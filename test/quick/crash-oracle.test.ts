@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { History, type Incarnation, type Write } from "../crash/history.ts";
+import { History } from "../crash/history.ts";
+import type { Incarnation, Write } from "../crash/incarnation.ts";
 import { CONTENT_TYPES, makePayload, type StreamKind } from "../crash/messages.ts";
 import { SeededRandom } from "../crash/random.ts";
 import { recordWrite, type WriteRequest } from "../crash/requests.ts";

@@ -111,6 +111,20 @@ test("the curl session works on the reference server as well", async () => {
   expect(got.map(anyServers)).toEqual(session.map(({ shown }) => anyServers(shown.trim())));
 });
 
+test("the session of docs/subscriptions.md, pasted, gives what is shown there", async () => {
+  const text = await readFile(path.join(ROOT, "docs/subscriptions.md"), "utf8");
+  const session = steps(fences(text.split(/^## /m).find((part) => part.startsWith("Pull-wake"))!));
+  expect(session.length).toBeGreaterThanOrEqual(4);
+  const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-readme-"));
+  try {
+    await using server = await startServer({ args: ["--data-dir", directory] });
+    expect(await pasted(session, server.url)).toEqual(session.map(({ shown }) => shown.trim()));
+    expect(await server.stop()).toBe(0);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
 test("the commands for streams, pasted, print what was written", async () => {
   const blocks = steps(fences(section("From the shell, and inside of a program")));
   const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-readme-"));

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { responseCursor } from "./cursor.ts";
+import { cursorSchedule, responseCursor } from "./cursor.ts";
 
 const EPOCH_MS = Date.UTC(2024, 9, 9);
 const NOW_MS = EPOCH_MS + 1000 * 20_000 + 19_999;
@@ -58,5 +58,23 @@ describe("cursors", () => {
         },
       ),
     );
+  });
+});
+
+describe("another schedule", () => {
+  test("counts its own intervals from its own epoch", () => {
+    const schedule = cursorSchedule(1000, NOW_MS - 2_500_000);
+    expect(responseCursor(null, NOW_MS, lowest, schedule)).toBe("2");
+    expect(responseCursor("2", NOW_MS, highest, schedule)).toBe("5");
+    expect(responseCursor(null, 0, lowest, schedule)).toBe("0");
+  });
+
+  test("of intervals longer than an hour lets a cursor jump by one", () => {
+    const schedule = cursorSchedule(7200, NOW_MS);
+    expect(responseCursor("0", NOW_MS, highest, schedule)).toBe("1");
+  });
+
+  test.each([0, -1, 0.0001, Number.NaN, Infinity])("an interval of %s seconds is refused", (seconds) => {
+    expect(() => cursorSchedule(seconds, 0)).toThrow(RangeError);
   });
 });

@@ -247,17 +247,20 @@ test("a repeated forking PUT names the same fork point, by offset and sub-offset
   expect(decide(fork, source, {}, "tail", 20).kind).toBe("exists");
 });
 
-/** A chain of forks, each above the last one's fork point, with a lineage of `entries`. */
-function chain(entries: number): StreamState {
+/** A chain of forks with a lineage of `entries`. `step` is how far each parts above the last one's fork point. */
+function chain(entries: number, step: number): StreamState {
   let state = stream(1);
   for (let id = 2; id <= entries; id++) {
-    state = stream(id, {}, forkLineage(state.identity, position(id), generation(id)));
+    state = stream(id, {}, forkLineage(state.identity, position(id * step), generation(id)));
   }
   return { ...state, tail: position(entries + 1) };
 }
 
-test("a fork's lineage never passes its limit", () => {
-  const last = chain(LINEAGE_MAX - 1);
+test.each([
+  ["forks one above the other", 1],
+  ["forks that all inherit nothing", 0],
+])("a lineage of %s never passes its limit", (_, step) => {
+  const last = chain(LINEAGE_MAX - 1, step);
   expect(last.identity.lineage.length).toBe(LINEAGE_MAX - 1);
   expect(decide(undefined, last).kind).toBe("create");
   const longest = forkLineage(last.identity, last.tail, generation(9_999));

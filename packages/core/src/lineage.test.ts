@@ -97,6 +97,7 @@ test.each<[string, StreamIdentity, number, Entry[]]>([
     0,
     [
       [1, 0, 1],
+      [2, 0, 2],
       [3, 0, 3],
     ],
   ],
@@ -106,6 +107,7 @@ test.each<[string, StreamIdentity, number, Entry[]]>([
     10,
     [
       [1, 0, 1],
+      [2, 10, 2],
       [3, 10, 3],
     ],
   ],
@@ -145,6 +147,7 @@ test.each<[string, StreamIdentity, number, Entry[]]>([
     5,
     [
       [1, 0, 1],
+      [2, 5, 2],
       [3, 5, 3],
     ],
   ],
@@ -165,6 +168,7 @@ test.each<[string, StreamIdentity, number, Entry[]]>([
     [
       [1, 0, 1],
       [2, 10, 2],
+      [4, 30, 2],
     ],
   ],
   [
@@ -309,7 +313,7 @@ function grow(steps: readonly Step[]): Copied[] {
       streams.push({ identity: made, own: [], copy: base.copy.slice(0, at), minted: base.minted.slice(0, at + 1) });
       expect(ownStart(made)).toBe(at);
       expect(forkedFrom(made)).toBe(base.identity.id);
-      expect(made.lineage.length).toBeLessThanOrEqual(base.identity.lineage.length + 1);
+      expect(made.lineage.length).toBe(base.identity.lineage.length + 1);
     }
   }
   return streams;

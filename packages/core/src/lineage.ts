@@ -30,17 +30,17 @@ export function forkedFrom({ lineage }: StreamIdentity): Generation | null {
 }
 
 /**
- * The lineage of a fork at position `at` of `source`. The entry before the last always names the source itself, with no
- * bytes where all that is inherited lies in streams further up. It has at most one entry more than the source's.
+ * The lineage of a fork at position `at` of `source`. It has one entry more than the source's, also where an entry has no bytes
+ * below the fork point: the one before the last always names the source itself, and the bound on entries is one on the depth of
+ * forks, and so on how many streams can go with one.
  */
 export function forkLineage(source: StreamIdentity, at: Position, id: Generation): LineageEntry[] {
-  const lineage: LineageEntry[] = [];
-  for (const [i, entry] of source.lineage.entries()) {
-    if (i === 0 || entry.first < at) lineage.push({ ...entry, source: entry.source ?? source.id });
-  }
-  if (lineage.at(-1)?.source !== source.id) lineage.push({ generation: source.id, first: at, source: source.id });
-  lineage.push({ generation: id, first: at, source: null });
-  return lineage;
+  const inherited = source.lineage.map(({ generation, first, source: holder }) => ({
+    generation,
+    first: first < at ? first : at,
+    source: holder ?? source.id,
+  }));
+  return [...inherited, { generation: id, first: at, source: null }];
 }
 
 /** Where the bytes of [from, to) lie, in order and without gaps; empty for an empty range. */

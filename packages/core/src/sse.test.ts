@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Offset } from "./brand.ts";
 import { encodeControlEvent, encodeDataEvent } from "./sse.ts";
+import type { DataKind } from "./sse.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
@@ -30,12 +31,12 @@ function parseEvents(bytes: Uint8Array): { type: string; data: string }[] {
   return events;
 }
 
-function encoded(kind: "json" | "text" | "base64", payload: string): string {
+function encoded(kind: DataKind, payload: string): string {
   return decoder.decode(encodeDataEvent(kind, encoder.encode(payload)));
 }
 
 describe("data events", () => {
-  test.each<["json" | "text" | "base64", string, string]>([
+  test.each<[DataKind, string, string]>([
     ["json", '{"a":1},2,', 'data:[{"a":1},2]'],
     ["json", '"a\\nb",', 'data:["a\\nb"]'],
     ["json", "", "data:[]"],
@@ -43,6 +44,7 @@ describe("data events", () => {
     ["text", " hello", "data:  hello"],
     ["text", "\thello", "data:\thello"],
     ["text", "a\n b\nc", "data:a\ndata:  b\ndata:c"],
+    ["literal-text", "a\n b\nc", "data:a\ndata: b\ndata:c"],
     ["text", "a\r\nb\rc\n", "data:a\ndata:b\ndata:c\ndata:"],
     ["text", "\n\r", "data:\ndata:\ndata:"],
     ["text", "", "data:"],

@@ -24,16 +24,22 @@ const EVENT: Uint8Array = ENCODER.encode("event: data\n");
 const FIELD: Uint8Array = ENCODER.encode("data:");
 const BASE64: Uint8Array = ENCODER.encode("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
 
+/** How an event carries its payload. */
+export type DataKind = "json" | "text" | "literal-text" | "base64";
+
 /**
  * One `data` event. For `json`, `payload` is whole messages as stored, each with its comma, and becomes an array; for
- * `text`, line ends of any kind reach the reader as LF; for `base64`, the bytes are encoded as in RFC 4648 section 4.
+ * `text`, line ends of any kind reach the reader as LF, and `literal-text` lets the reader's parser take the space that a line
+ * starts with; for `base64`, the bytes are encoded as in RFC 4648 section 4.
  */
-export function encodeDataEvent(kind: "json" | "text" | "base64", payload: Uint8Array): Uint8Array {
+export function encodeDataEvent(kind: DataKind, payload: Uint8Array): Uint8Array {
   switch (kind) {
     case "json":
       return encodeJson(payload);
     case "text":
-      return encodeText(payload);
+      return encodeText(payload, true);
+    case "literal-text":
+      return encodeText(payload, false);
     case "base64":
       return encodeBase64(payload);
   }
@@ -71,7 +77,7 @@ function encodeJson(payload: Uint8Array): Uint8Array {
   return bytes;
 }
 
-function encodeText(payload: Uint8Array): Uint8Array {
+function encodeText(payload: Uint8Array, keepsSpaces: boolean): Uint8Array {
   // An upper bound: it takes every line to start with a space, and a CRLF to be two line ends.
   let lines = 1;
   for (let i = 0; i < payload.length; i += 1) if (payload[i] === LF || payload[i] === CR) lines += 1;
@@ -85,7 +91,7 @@ function encodeText(payload: Uint8Array): Uint8Array {
     bytes.set(FIELD, at);
     at += FIELD.length;
     // A parser takes one space off each line; one is added for it where the line has its own.
-    if (payload[lineAt] === SPACE) {
+    if (keepsSpaces && payload[lineAt] === SPACE) {
       bytes[at] = SPACE;
       at += 1;
     }

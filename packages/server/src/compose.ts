@@ -10,6 +10,9 @@ import { openMemoryEngine } from "./memory-engine.ts";
 import { openShard } from "./open-shard.ts";
 import type { Settings } from "./settings.ts";
 import type { Shard, ShardPorts } from "./shard.ts";
+import { generateKeys, openKeys } from "./subscriptions/server-keys.ts";
+import type { ServerKeys } from "./subscriptions/server-keys.ts";
+import { SubscriptionHost } from "./subscriptions/subscription-host.ts";
 
 /** What is injected and is not a setting. */
 export interface Components extends Partial<ShardPorts> {
@@ -46,14 +49,22 @@ export async function startColdbrook(settings: Settings, components: Components 
   const options = { listen: components.listen ?? true };
   if (components.storage === "memory") {
     const front = await HttpFront.listen(settings, ports, options);
-    return serve(front, openMemoryEngine({ ...settings, ...ports }).shard, () => undefined);
+    try {
+      const { shard } = openMemoryEngine({ ...settings, ...ports });
+      return serve(settings, ports, { front, shard, keys: generateKeys() }, () => undefined);
+    } catch (error) {
+      front.abandon();
+      throw error;
+    }
   }
   const dataDir = await openDataDir(settings.dataDir);
   let front: HttpFront | null = null;
   try {
     front = await HttpFront.listen(settings, ports, options);
     const store = components.store ?? (await openObjectStore(settings.store, { dataDir: settings.dataDir }));
-    return serve(front, await openShard(settings, ports, dataDir, store), () => dataDir.release());
+    const keys = openKeys(settings.dataDir);
+    const shard = await openShard(settings, ports, dataDir, store);
+    return serve(settings, ports, { front, shard, keys }, () => dataDir.release());
   } catch (error) {
     front?.abandon();
     dataDir.release();
@@ -61,14 +72,23 @@ export async function startColdbrook(settings: Settings, components: Components 
   }
 }
 
-function serve(front: HttpFront, shard: Shard, release: () => void): Coldbrook {
-  front.serve(shard);
+interface Parts {
+  readonly front: HttpFront;
+  readonly shard: Shard;
+  readonly keys: ServerKeys;
+}
+
+function serve(settings: Settings, ports: ShardPorts, { front, shard, keys }: Parts, release: () => void): Coldbrook {
+  const controlUrl = `${settings.publicUrl || front.url}${settings.streamRoot}/__ds`;
+  const subscriptions = new SubscriptionHost({ ...settings, ...ports, engine: shard.engine, keys, controlUrl });
+  front.serve(shard, subscriptions.context);
   return {
     url: front.url,
     engine: shard.engine,
     connect: () => front.connect(),
     close: async (): Promise<void> => {
       await front.close();
+      await subscriptions.close();
       await shard.close();
       release();
     },

@@ -8,6 +8,7 @@ import { Compressor } from "./http/compression.ts";
 import type { Phase } from "./http/health.ts";
 import { createHttpServer } from "./http/server.ts";
 import type { Gate, HttpContext, HttpLog } from "./http/server.ts";
+import type { SubscriptionContext } from "./http/subscriptions.ts";
 import { InProcessSocket } from "./http/in-process-socket.ts";
 import type { Settings } from "./settings.ts";
 import type { Shard, ShardPorts } from "./shard.ts";
@@ -25,6 +26,10 @@ export interface FrontOptions {
   readonly gate?: Gate | null;
   readonly hooks?: HttpContext["hooks"];
   readonly cursorSchedule?: HttpContext["cursorSchedule"];
+  /** See ReadContext. */
+  readonly textEvents?: HttpContext["textEvents"];
+  /** See HttpPorts. */
+  readonly controlPrefix?: string;
   /** False: no port is taken, and requests come by `connect` alone. */
   readonly listen?: boolean;
   /** False: `/health` is a path as any other. */
@@ -76,6 +81,7 @@ export class HttpFront {
       health: options.health === false ? null : health,
       gate: options.gate ?? null,
       streamRoot: settings.streamRoot,
+      ...(options.controlPrefix === undefined ? {} : { controlPrefix: options.controlPrefix }),
       log: ports.log,
     });
     if (options.listen !== false) await listen(server, settings);
@@ -96,10 +102,15 @@ export class HttpFront {
     const shard = this.#shard;
     if (shard === null) return {};
     const compressed = this.#compressor === null ? {} : { compressedResponses: this.#compressor.responses };
-    return { ...shard.facts(), bodiesHeldBytes: this.#bodies.heldBytes, ...compressed };
+    return {
+      ...shard.facts(),
+      ...this.#context?.subscriptions?.facts(),
+      bodiesHeldBytes: this.#bodies.heldBytes,
+      ...compressed,
+    };
   }
 
-  serve(shard: ServedShard): void {
+  serve(shard: ServedShard, subscriptions: SubscriptionContext | null = null): void {
     const { streamRoot, longPollMs, sseMs } = this.#settings;
     this.#shard = shard;
     this.#context = {
@@ -111,10 +122,12 @@ export class HttpFront {
       streamRoot,
       longPollMs,
       sseMs,
+      textEvents: this.#options.textEvents ?? "text",
       cursorSchedule: this.#options.cursorSchedule ?? DEFAULT_CURSOR_SCHEDULE,
       hooks: this.#options.hooks ?? null,
       compressor: this.#compressor,
       draining: this.#draining.signal,
+      subscriptions,
     };
     this.#phase = "ok";
   }

@@ -34,7 +34,7 @@ export type {
   SubscriptionWebhookConfig,
 } from "./embedded/subscription-types.ts";
 export { createDurableStreamServer, DurableStreamTestServer } from "./embedded/test-server.ts";
-export type { StoreOf } from "./embedded/test-server.ts";
+export type { DurableStreamTestServerClass } from "./embedded/test-server.ts";
 export type {
   AppendOptions,
   AppendResult,

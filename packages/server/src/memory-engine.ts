@@ -19,6 +19,8 @@ import { MemoryWalStorage } from "./wal/storage-memory.ts";
 const SEGMENT_BYTES = 8 * 1024 * 1024;
 const SEGMENT_AGE_MS = 60_000;
 const CHUNK_BYTES = 1024 * 1024;
+/** The catalog has every stream in memory already, and a program may make many engines. */
+const RESTING_STREAMS_MAX = 256;
 
 export type MemoryEngineOptions = Partial<
   Pick<ShardSettings, "segmentBytes" | "segmentAgeMs" | "walBytesMax" | "chunkBytes"> & ShardPorts
@@ -36,6 +38,7 @@ export interface MemoryEngine {
 
 const NEW: Recovery = {
   streams: [],
+  subscriptions: [],
   wal: { segments: [], next: lsn(0), reuseNext: false },
   generation: 0,
   released: [],
@@ -48,6 +51,7 @@ export function openMemoryEngine(options: MemoryEngineOptions = {}): MemoryEngin
     random: options.random ?? Math.random,
     faultPoint: options.faultPoint ?? ((): void => undefined),
     log: options.log ?? SILENT,
+    ...(options.subscriptionPrefix === undefined ? {} : { subscriptionPrefix: options.subscriptionPrefix }),
     onFatal:
       options.onFatal ??
       ((error): never => {
@@ -62,6 +66,7 @@ export function openMemoryEngine(options: MemoryEngineOptions = {}): MemoryEngin
     chunkBytes: options.chunkBytes ?? CHUNK_BYTES,
     // Only a read that is under way while its stream is deleted would profit; it is cut short.
     objectGraceMs: 0,
+    restingStreamsMax: RESTING_STREAMS_MAX,
   };
   const wal = new MemoryWalStorage();
   const store = new MemoryObjectStore();

@@ -4,6 +4,7 @@ import type { ObjectStore } from "@coldbrook/core";
 import { ChunkCache, probeStore } from "@coldbrook/tiering";
 import type { Catalog } from "./catalog/catalog.ts";
 import { openCatalog } from "./catalog/open-catalog.ts";
+import type { OpenedCatalog } from "./catalog/open-catalog.ts";
 import { rebuildCatalog } from "./catalog/rebuild.ts";
 import { claimPrefix } from "./claim.ts";
 import type { DataDir } from "./data-dir.ts";
@@ -20,10 +21,25 @@ export async function openShard(
   dataDir: DataDir,
   store: ObjectStore,
 ): Promise<Shard> {
+  await probeStore(store, { unique: `${dataDir.shard}-${process.pid}` });
+  const opened = await openCatalog(dataDir.catalog);
+  try {
+    await claimAndRebuild(opened, ports, dataDir, store);
+    return await startShard(settings, ports, { dataDir, store, catalog: opened.catalog });
+  } catch (error) {
+    // Whoever tries again must not meet a catalog that this start has open still.
+    await opened.catalog.close();
+    throw error;
+  }
+}
+
+async function startShard(
+  settings: ShardSettings & Pick<Settings, "cacheBytesMax">,
+  ports: ShardPorts,
+  { dataDir, store, catalog }: { dataDir: DataDir; store: ObjectStore; catalog: Catalog },
+): Promise<Shard> {
   const { log } = ports;
   const { shard: id } = dataDir;
-  await probeStore(store, { unique: `${id}-${process.pid}` });
-  const catalog = await openOrRebuild(ports, dataDir, store);
   const wal = new DirectoryWalStorage(dataDir.wal);
   const recovered = await recover({
     storage: wal,
@@ -41,8 +57,12 @@ export async function openShard(
   return shard;
 }
 
-async function openOrRebuild({ log, clock }: ShardPorts, dataDir: DataDir, store: ObjectStore): Promise<Catalog> {
-  const { catalog, isEmpty, damage, movedTo } = await openCatalog(dataDir.catalog);
+async function claimAndRebuild(
+  { catalog, isEmpty, damage, movedTo }: OpenedCatalog,
+  { log, clock }: ShardPorts,
+  dataDir: DataDir,
+  store: ObjectStore,
+): Promise<void> {
   await claimPrefix(store, dataDir.shard, (catalog.meta("rolledLsn") ?? 0) > 0);
   if (damage !== null) log.warn({ damage, movedTo }, "the catalog cannot be used and is rebuilt");
   if (isEmpty) {
@@ -50,5 +70,4 @@ async function openOrRebuild({ log, clock }: ShardPorts, dataDir: DataDir, store
     if (!dataDir.isNew)
       log.info({ ...rebuilt }, "the catalog was rebuilt from the object store; the WAL is replayed next");
   }
-  return catalog;
 }

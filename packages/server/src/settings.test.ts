@@ -12,6 +12,7 @@ const TEXTS: readonly (readonly [name: keyof Settings, flag: string, variable: s
   ["dataDir", "data-dir", "STREAMS_DIR", path.resolve("streams-data")],
   ["store", "store", "COLDBROOK_STORE", `file:${path.resolve("streams-data/objects")}`],
   ["streamRoot", "stream-root", "COLDBROOK_STREAM_ROOT", "/v1/stream"],
+  ["publicUrl", "public-url", "COLDBROOK_PUBLIC_URL", ""],
 ];
 const NUMBERS: readonly (readonly [
   name: keyof Settings,
@@ -34,6 +35,8 @@ const NUMBERS: readonly (readonly [
 ];
 const SWITCHES: readonly (readonly [name: keyof Settings, flag: string, variable: string, fallback: boolean])[] = [
   ["compression", "compression", "COLDBROOK_COMPRESSION", false],
+  ["webhooks", "webhooks", "COLDBROOK_WEBHOOKS", true],
+  ["webhookLoopback", "webhook-loopback", "COLDBROOK_WEBHOOK_LOOPBACK", false],
 ];
 const PROMISED = [...TEXTS, ...NUMBERS, ...SWITCHES];
 

@@ -20,6 +20,12 @@ export interface Settings {
   readonly objectGraceMs: number;
   /** Responses to reads are compressed for clients that take it. */
   readonly compression: boolean;
+  /** Webhook subscriptions are taken and delivered. */
+  readonly webhooks: boolean;
+  /** Webhooks may go to this machine, also by plain http: for development. */
+  readonly webhookLoopback: boolean;
+  /** Origin at which workers reach the server; empty for the one it listens on. */
+  readonly publicUrl: string;
 }
 
 /** A setting that cannot be used; the message starts with its name. */
@@ -164,6 +170,27 @@ export const SETTINGS: { readonly [Name in keyof Settings]: SettingRow } = {
     fallback: "off",
     meaning: "on or off: gzip or deflate of reads, as the client asks",
   },
+  webhooks: {
+    flag: "webhooks",
+    environment: "COLDBROOK_WEBHOOKS",
+    kind: "switch",
+    fallback: "on",
+    meaning: "on or off: subscriptions may be delivered by webhook",
+  },
+  webhookLoopback: {
+    flag: "webhook-loopback",
+    environment: "COLDBROOK_WEBHOOK_LOOPBACK",
+    kind: "switch",
+    fallback: "off",
+    meaning: "on or off: webhooks to this machine, by http too",
+  },
+  publicUrl: {
+    flag: "public-url",
+    environment: "COLDBROOK_PUBLIC_URL",
+    kind: "text",
+    fallback: "",
+    meaning: "origin that webhooks are told to call back",
+  },
 };
 
 const UNITS: Readonly<Record<string, number>> = { "": 1, B: 1, KiB: KIB, MiB: MIB, GiB: GIB, TiB: 1024 * GIB };
@@ -202,6 +229,9 @@ export function readSettings(
     sseMs: count(SETTINGS.sseMs),
     objectGraceMs: count(SETTINGS.objectGraceMs),
     compression: parseSwitch(text(SETTINGS.compression)),
+    webhooks: parseSwitch(text(SETTINGS.webhooks)),
+    webhookLoopback: parseSwitch(text(SETTINGS.webhookLoopback)),
+    publicUrl: parsePublicUrl(text(SETTINGS.publicUrl)),
   };
   return settings;
 }
@@ -252,6 +282,14 @@ function parseHost({ value, name }: { value: string; name: string }): string {
   if (!/^[0-9A-Za-z.:-]+$/.test(value))
     throw new SettingError(`${name} must be an address or a host name, not "${value}"`);
   return value;
+}
+
+/** Without a slash at its end. */
+function parsePublicUrl({ value, name }: { value: string; name: string }): string {
+  if (value === "") return "";
+  const url = /^https?:\/\/[^\s?#@\\]+$/i.test(value) && URL.canParse(value) ? new URL(value) : null;
+  if (url === null) throw new SettingError(`${name} must be a URL such as https://streams.example.com, not "${value}"`);
+  return url.href.replace(/\/+$/, "");
 }
 
 function parseRoot({ value, name }: { value: string; name: string }): string {

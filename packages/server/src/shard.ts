@@ -4,8 +4,8 @@
  */
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
-import { COLD_MEMORY_BYTES_MAX } from "@coldbrook/core";
-import type { Clock, FaultPoint, ObjectStore, Random, RollRecord } from "@coldbrook/core";
+import { COLD_MEMORY_BYTES_MAX, rollKey } from "@coldbrook/core";
+import type { Clock, FaultPoint, Lsn, ObjectStore, Random, RollRecord } from "@coldbrook/core";
 import { Collector, MergedReader, Roller } from "@coldbrook/tiering";
 import type { ChunkCache, ImmediateReads } from "@coldbrook/tiering";
 import type { Catalog } from "./catalog/catalog.ts";
@@ -30,7 +30,10 @@ const COOLED_PER_TURN = 1_000;
 export type ShardSettings = Pick<
   Settings,
   "segmentBytes" | "segmentAgeMs" | "walBytesMax" | "chunkBytes" | "objectGraceMs"
->;
+> & {
+  /** See EnginePorts. */
+  readonly restingStreamsMax?: number;
+};
 
 /** What is injected and is not a setting. */
 export interface ShardPorts {
@@ -38,6 +41,8 @@ export interface ShardPorts {
   readonly random: Random;
   readonly faultPoint: FaultPoint;
   readonly log: Log;
+  /** See EnginePorts. */
+  readonly subscriptionPrefix?: string;
   /** Called when the shard can no longer keep its promises; must end the process. */
   readonly onFatal: (error: Error) => void;
 }
@@ -111,6 +116,7 @@ export class Shard {
   /** Flushes and seals. The caller has seen to it that nobody writes any more. */
   async close(): Promise<void> {
     const { catalog, store } = this.#storage;
+    await this.engine.subscriptions.leases.stop();
     await this.reaper.stop();
     await this.engine.wal.drain();
     await this.#stopRolling();
@@ -140,6 +146,7 @@ export class Shard {
       {
         catalog,
         walBytesMax: settings.walBytesMax,
+        restingStreamsMax: settings.restingStreamsMax,
         forkPoint: (...source) => this.reader.forkPoint(...source),
         openWal: (settle) =>
           new Wal(
@@ -148,10 +155,12 @@ export class Shard {
             recovered.wal,
           ),
         clock,
+        log: this.#ports.log,
+        ...(this.#ports.subscriptionPrefix === undefined ? {} : { subscriptionPrefix: this.#ports.subscriptionPrefix }),
         fatal,
         fault,
       },
-      { streams: recovered.streams, generation },
+      { streams: recovered.streams, subscriptions: recovered.subscriptions, generation },
     );
   }
 
@@ -163,7 +172,7 @@ export class Shard {
       writerId: this.#storage.id,
       identities: (id) => this.engine.identity(id),
       publish: (record) => this.#work.add(() => this.#publish(record)),
-      release: (segment) => this.engine.wal.release(segment.base),
+      release: (segment) => this.#release(segment.base),
       fault,
       clock,
       random,
@@ -171,6 +180,13 @@ export class Shard {
       log,
       onFatal,
     });
+  }
+
+  async #release(base: Lsn): Promise<void> {
+    const { store, readNow } = this.#storage;
+    await this.engine.wal.release(base);
+    // Records are for a start to come, which nothing in memory lives to see: they would only pile up.
+    if (readNow !== null) await store.remove(rollKey(base));
   }
 
   #openReader(): MergedReader {

@@ -126,6 +126,7 @@ export class Shard {
       },
       {
         streams: recovered.streams,
+        subscriptions: recovered.subscriptions,
         generation: Math.max(recovered.generation, catalog.meta("generation") ?? 0, catalog.streams.newest()),
       },
     );

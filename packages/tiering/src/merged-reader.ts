@@ -15,7 +15,7 @@ import {
 } from "@coldbrook/core";
 import type { ChunkCache } from "./chunk-cache.ts";
 import { ColdRanges, type BlockRange, type ColdRangesStats, type ReadNow } from "./cold-ranges.ts";
-import { blockAt, blocksOver, coldAt, hotAt, hotRun, nextHotStart } from "./extent-index.ts";
+import { blockAt, blocksOver, coldAt, hotAt, hotRun, nextHotStart } from "./extent-lookup.ts";
 import { runSteps, wait, type Steps } from "./steps.ts";
 
 /** A piece, when the reader names no size: what one read holds in memory at most, but for a message larger than that. */

@@ -12,9 +12,11 @@ import { openMemory } from "./environment-memory.ts";
 import { ExpiryRecords } from "./expiry.ts";
 import { ExtentRecords } from "./extents.ts";
 import { ForkRecords } from "./forks.ts";
+import { LinkRecords } from "./links.ts";
 import { ObjectRecords } from "./objects.ts";
 import { ProducerRecords } from "./producers.ts";
 import { StreamRecords } from "./streams.ts";
+import { SubscriptionRecords } from "./subscriptions.ts";
 
 /** Of every named number, the meaning. */
 export type MetaName =
@@ -27,7 +29,7 @@ export type MetaName =
   /** Every generation minted so far is at or below this. */
   | "generation";
 
-/** Version 1 knew no forks: what it lacks is empty. */
+/** Version 1 knew no forks and no subscriptions: what it lacks is empty. */
 export const CATALOG_VERSION = 2;
 
 const FLUSH_MS_MAX = 60_000;
@@ -40,6 +42,8 @@ export class Catalog {
   readonly expiry: ExpiryRecords;
   readonly deleted: DeletedStreams;
   readonly forks: ForkRecords;
+  readonly subscriptions: SubscriptionRecords;
+  readonly links: LinkRecords;
   readonly #environment: CatalogEnvironment;
   readonly #meta: ValueStore<string>;
 
@@ -53,6 +57,8 @@ export class Catalog {
     this.expiry = new ExpiryRecords(environment);
     this.deleted = new DeletedStreams(environment);
     this.forks = new ForkRecords(environment);
+    this.subscriptions = new SubscriptionRecords(environment);
+    this.links = new LinkRecords(environment);
   }
 
   /** @throws when LMDB cannot open the directory's files. */

@@ -22,9 +22,9 @@ export class ForkRecords {
     void this.#values.remove([source, fork]);
   }
 
-  /** Up to `limit` forks of the stream. */
-  some(source: Generation, limit: number): Generation[] {
-    const keys = this.#values.getKeys({ start: [source, 0], end: [source + 1, 0], limit });
+  /** Up to `limit` forks of the stream, in order, from the id `from` on. */
+  some(source: Generation, limit: number, from: number = 0): Generation[] {
+    const keys = this.#values.getKeys({ start: [source, from], end: [source + 1, 0], limit });
     return [...keys].map(([, fork]) => fork as Generation);
   }
 

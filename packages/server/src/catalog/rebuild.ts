@@ -1,7 +1,15 @@
 /** Fills an empty catalog from the roll records of the bucket; recovery then replays the WAL on top (invariant 5). */
 import { crc32 } from "node:zlib";
-import { applyDigest, expiresAtMs, forkedFrom } from "@coldbrook/core";
-import type { Generation, ObjectStore, ProducerState, RollRecord, StreamDigest, StreamState } from "@coldbrook/core";
+import { applyDigest, applySubscriptionDigest, expiresAtMs, forkedFrom } from "@coldbrook/core";
+import type {
+  Generation,
+  ObjectStore,
+  ProducerState,
+  RollRecord,
+  StreamDigest,
+  StreamState,
+  SubscriptionDigest,
+} from "@coldbrook/core";
 import { readRolls } from "@coldbrook/tiering";
 import { publishRoll } from "../engine/publisher.ts";
 import { CATALOG_VERSION } from "./catalog.ts";
@@ -37,7 +45,7 @@ export async function rebuildCatalog(catalog: Catalog, store: ObjectStore, nowMs
   return { rolls, rolledLsn };
 }
 
-/** Returns the largest stream id of the roll. */
+/** Returns the largest id of the roll, be it a stream's or a subscription's. */
 async function applyRoll(catalog: Catalog, record: RollRecord): Promise<number> {
   let newest = 0;
   for (let from = 0; from < record.digests.length; from += SLICE) {
@@ -47,7 +55,24 @@ async function applyRoll(catalog: Catalog, record: RollRecord): Promise<number> 
       for (const digest of slice) putDigest(catalog, digest);
     });
   }
+  for (const digest of record.subscriptions) {
+    newest = Math.max(newest, digest.stream);
+    await putSubscription(catalog, digest);
+  }
   return newest;
+}
+
+/** Its links go first, as in every save; those of a deleted one are given back by the server that opens the catalog. */
+async function putSubscription(catalog: Catalog, digest: SubscriptionDigest): Promise<void> {
+  const { stream: id, links, unlinked } = digest;
+  const state = applySubscriptionDigest(catalog.subscriptions.load(id), digest);
+  for (let from = 0; from < Math.max(links.length, unlinked.length); from += SLICE) {
+    await catalog.batch(() => {
+      for (const path of unlinked.slice(from, from + SLICE)) catalog.links.remove(id, path);
+      for (const link of links.slice(from, from + SLICE)) catalog.links.put(id, link);
+    });
+  }
+  await catalog.batch(() => catalog.subscriptions.put(state));
 }
 
 function putDigest(catalog: Catalog, digest: StreamDigest): void {

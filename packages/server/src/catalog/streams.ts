@@ -76,6 +76,11 @@ export class StreamRecords {
     return this.#states.getKeys({ snapshot: false });
   }
 
+  /** Up to `limit` names, in order, from `from` on, itself included. */
+  pathsFrom(from: string, limit: number): string[] {
+    return [...this.#paths.getKeys({ start: from, limit })];
+  }
+
   /** For the checker: every name. */
   paths(): Iterable<string> {
     return this.#paths.getKeys({ snapshot: false });

@@ -35,6 +35,8 @@ beforeAll(async () => {
   await until(() => filesOf(sound, "cache").length > 0);
   await engine.append("both", { ...text, body: Buffer.from("hot"), producer: { id: "p", epoch: 0, seq: 1 } });
   await create("hot", "only in the WAL");
+  const fork = { source: "cold", offset: "tail", subOffset: 0 } as const;
+  await engine.fork("branch", { create: ask({ contentType: null }), fork }, Buffer.from("its own"));
   await first.close();
 });
 
@@ -96,7 +98,7 @@ const wal = (root: string): string[] => filesOf(root, "wal");
 
 test("a sound data directory has no findings, and its parts are counted", async () => {
   const { code, lines } = await damaged(() => undefined);
-  expect(lines).toEqual([expect.stringMatching(/^sound: [34] streams, /)]);
+  expect(lines).toEqual([expect.stringMatching(/^sound: [45] streams, /)]);
   expect(code).toBe(0);
 });
 
@@ -183,6 +185,32 @@ const DAMAGES: readonly (readonly [string, Damage, RegExp])[] = [
         catalog.streams.put({ ...state, tail: position(70_001) }, false);
       }),
     /bytes end at 70000, its tail is 70001/,
+  ],
+  [
+    "a fork that its source does not list",
+    (root) => inCatalog(root, (catalog) => catalog.forks.remove(idOf(catalog, "cold"), idOf(catalog, "branch"))),
+    /stream \d+ is a fork of stream \d+, which does not list it/,
+  ],
+  [
+    "a list of forks with a stream that is none",
+    (root) => inCatalog(root, (catalog) => catalog.forks.put(idOf(catalog, "cold"), idOf(catalog, "both"))),
+    /listed as a fork of stream \d+, is not there or not one/,
+  ],
+  [
+    "a fork whose source is deleted",
+    (root) =>
+      inCatalog(root, (catalog) => {
+        catalog.streams.put({ ...catalog.streams.load(idOf(catalog, "cold"))!, deleted: true }, false);
+      }),
+    /its source \d+ is not there/,
+  ],
+  [
+    "a stream that is kept for forks that are gone",
+    (root) =>
+      inCatalog(root, (catalog) => {
+        catalog.streams.put({ ...catalog.streams.load(idOf(catalog, "both"))!, softDeleted: true }, false);
+      }),
+    /is kept for forks, and has none/,
   ],
   [
     "an object that counts too few extents",

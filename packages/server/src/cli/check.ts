@@ -9,10 +9,13 @@ import { forkedFrom, lsn, ObjectStoreError, ownStart, sourceRuns, StreamError } 
 import type { ColdExtent, Generation, Lsn, ObjectStore, RollRecord, StreamState } from "@coldbrook/core";
 import { openObjectStore, readRolls, verifyCache, verifyObject } from "@coldbrook/tiering";
 import { Catalog, CATALOG_VERSION } from "../catalog/catalog.ts";
+import { checkSubscriptions } from "./check-subscriptions.ts";
 import { fileDamage } from "../catalog/open-catalog.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { DataDir } from "../data-dir.ts";
 import type { Stream } from "../engine/stream.ts";
+import { keysProblem } from "../subscriptions/server-keys.ts";
+import type { ReplayedSubscription } from "../subscriptions/subscription-replay.ts";
 import type { Settings } from "../settings.ts";
 import { recover } from "../wal/recovery.ts";
 import { DirectoryWalStorage } from "../wal/storage-directory.ts";
@@ -27,7 +30,7 @@ export async function check(settings: Settings, print: (line: string) => void): 
     await store.close();
     const { findings, counts } = checker;
     print(
-      `${findings === 0 ? "sound" : `${findings} findings`}: ${counts.streams} streams, ${counts.extents} extents, ${counts.rolls} rolls, ${counts.objects} objects, ${counts.segments} WAL segments, ${counts.cacheFiles} cache files`,
+      `${findings === 0 ? "sound" : `${findings} findings`}: ${counts.streams} streams, ${counts.subscriptions} subscriptions, ${counts.extents} extents, ${counts.rolls} rolls, ${counts.objects} objects, ${counts.segments} WAL segments, ${counts.cacheFiles} cache files`,
     );
     return findings === 0 ? 0 : 1;
   } finally {
@@ -35,9 +38,14 @@ export async function check(settings: Settings, print: (line: string) => void): 
   }
 }
 
+interface Replayed {
+  readonly streams: Map<Generation, Stream>;
+  readonly subscriptions: readonly ReplayedSubscription[];
+}
+
 class Checker {
   findings = 0;
-  readonly counts = { streams: 0, extents: 0, rolls: 0, objects: 0, segments: 0, cacheFiles: 0 };
+  readonly counts = { streams: 0, subscriptions: 0, extents: 0, rolls: 0, objects: 0, segments: 0, cacheFiles: 0 };
   readonly #dataDir: DataDir;
   readonly #store: ObjectStore;
   readonly #print: (line: string) => void;
@@ -52,14 +60,17 @@ class Checker {
   }
 
   async run(): Promise<void> {
+    const keys = keysProblem(this.#dataDir.root);
+    if (keys !== null) this.#found(keys);
     const cache = await verifyCache(this.#dataDir.cache);
     this.counts.cacheFiles = cache.files;
     for (const problem of cache.problems) this.#found(problem);
     const catalog = this.#openCatalog();
     const rolledLsn = await this.#rolls(catalog);
     if (catalog !== null) {
-      const streams = await this.#wal(catalog, rolledLsn);
+      const { streams, subscriptions } = await this.#wal(catalog, rolledLsn);
       this.#catalog(catalog, streams);
+      this.#subscriptions(catalog, streams, subscriptions);
       this.#objects(catalog);
     }
     await this.#contents(catalog !== null);
@@ -136,7 +147,7 @@ class Checker {
     }
   }
 
-  async #wal(catalog: Catalog, rolledLsn: Lsn): Promise<Map<Generation, Stream>> {
+  async #wal(catalog: Catalog, rolledLsn: Lsn): Promise<Replayed> {
     const appliedLsn = lsn(this.#guard(() => catalog.meta("appliedLsn")) ?? 0);
     try {
       const { wal, shard } = this.#dataDir;
@@ -149,12 +160,31 @@ class Checker {
           `note: ${file} ends in a torn batch at position ${at} (${bytes} bytes, never acknowledged); the next start cuts it off`,
         );
       }
-      return new Map(replay.streams.map((stream) => [stream.pending.identity.id, stream]));
+      const streams = new Map(replay.streams.map((stream) => [stream.pending.identity.id, stream]));
+      return { streams, subscriptions: replay.subscriptions };
     } catch (error) {
       if (!(error instanceof StreamError)) throw error;
       this.#found(error.message);
-      return new Map();
+      return { streams: new Map(), subscriptions: [] };
     }
+  }
+
+  #subscriptions(catalog: Catalog, streams: Map<Generation, Stream>, replayed: readonly ReplayedSubscription[]): void {
+    const named = new Map<string, StreamState>();
+    for (const { pending } of streams.values()) if (!pending.deleted) named.set(pending.identity.path, pending);
+    const stream = (path: string): StreamState | undefined => {
+      const known = named.get(path);
+      if (known !== undefined) return known;
+      const id = this.#guard(() => catalog.streams.find(path));
+      return id === undefined || streams.has(id) ? undefined : this.#guard(() => catalog.streams.load(id));
+    };
+    this.counts.subscriptions = checkSubscriptions({
+      catalog,
+      replayed,
+      stream,
+      found: (what) => this.#found(what),
+      guard: (step) => this.#guard(step),
+    });
   }
 
   #catalog(catalog: Catalog, replayed: Map<Generation, Stream>): void {
@@ -183,7 +213,12 @@ class Checker {
     const isLive = (id: Generation): boolean => (replayed.get(id)?.pending ?? states.get(id))?.deleted === false;
     const coldEnds = this.#extents(catalog, states, isLive);
     for (const [id, state] of states)
-      this.#coverage(id, replayed.get(id)?.pending ?? state, replayed.get(id), coldEnds.get(id) ?? ownStart(state.identity));
+      this.#coverage(
+        id,
+        replayed.get(id)?.pending ?? state,
+        replayed.get(id),
+        coldEnds.get(id) ?? ownStart(state.identity),
+      );
     this.#forks(catalog, states, replayed);
   }
 
@@ -229,7 +264,10 @@ class Checker {
     const listed = new Set<string>();
     for (const { source, fork } of catalog.forks.all()) {
       listed.add(`${source}:${fork}`);
-      if (states.get(fork) === undefined) this.#found(`stream ${fork}, listed as a fork of ${source}, is not there`);
+      const state = states.get(fork);
+      // A link that nothing takes away any more keeps its source for ever.
+      const isFork = state !== undefined && !state.deleted && forkedFrom(state.identity) === source;
+      if (!isFork) this.#found(`stream ${fork}, listed as a fork of stream ${source}, is not there or not one`);
     }
     const softDeleted = new Set<Generation>();
     const kept = new Set<Generation>();
@@ -247,7 +285,9 @@ class Checker {
       for (const run of sourceRuns(state.identity, 0, ownStart(state.identity))) {
         const holder = latest(run.stream);
         if (holder === undefined || holder.deleted || holder.tail < run.to) {
-          this.#found(`stream ${id} inherits ${run.from} to ${run.to} of stream ${run.stream}, which does not have them`);
+          this.#found(
+            `stream ${id} inherits ${run.from} to ${run.to} of stream ${run.stream}, which does not have them`,
+          );
         }
       }
     }

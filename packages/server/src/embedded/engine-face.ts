@@ -1,7 +1,8 @@
 /** What the two stores have in common: look-ups in the engine, which never wait, and the wait for new messages. */
 import { parseOffset, resolveOffset } from "@coldbrook/core";
-import type { Clock, Position } from "@coldbrook/core";
+import type { Clock, Position, StreamState } from "@coldbrook/core";
 import type { Engine } from "../engine/engine.ts";
+import { Stream as EngineStream } from "../engine/stream.ts";
 import type { StreamReader } from "../engine/stream-reader.ts";
 import type { AppendInput } from "../engine/write-path.ts";
 import { formatMessages } from "./store-outcomes.ts";
@@ -14,6 +15,9 @@ import type { CreateOptions, Stream, StreamMessage, WaitResult } from "./types.t
 
 /** The longest wait of a Node timer. */
 const TIMEOUT_MS_MAX = 2_147_483_647;
+
+/** A catch-up response is cut here. Clients that take one response for the whole stream find a stream of usual size in it. */
+export const CHUNK_BYTES: number = 16 * 1024 * 1024;
 
 /** An engine that is open. */
 export interface OpenEngine {
@@ -88,6 +92,11 @@ export abstract class EngineFace {
   protected view(path: string, known: Known): Stream {
     const { engine, clock } = this.open;
     return viewOf({ engine, clock, messages: (at) => this.messagesOfView(at) }, path, known);
+  }
+
+  /** Of a stream that was just made, which may have expired since. */
+  protected viewOfNew(path: string, state: StreamState): Stream {
+    return this.view(path, this.known(path) ?? { stream: new EngineStream(state, state, "new"), state });
   }
 
   protected presence(path: string): Presence {

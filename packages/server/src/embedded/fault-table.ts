@@ -92,7 +92,8 @@ function readOrder(given: Readonly<Record<string, unknown>>): FaultOrder {
   for (const name of NUMBERS) {
     const value = given[name];
     if (value === undefined || value === null) continue;
-    if (typeof value !== "number" || !Number.isFinite(value)) return { kind: "bad", detail: `${name} must be a number` };
+    if (typeof value !== "number" || !Number.isFinite(value))
+      return { kind: "bad", detail: `${name} must be a number` };
     fault[name] = value;
   }
   if (fault.status !== undefined && !(Number.isInteger(fault.status) && fault.status >= 200 && fault.status <= 599)) {
@@ -108,7 +109,12 @@ function readOrder(given: Readonly<Record<string, unknown>>): FaultOrder {
     }
     fault.injectSseEvent = { eventType, data };
   }
-  if (fault.status === undefined && fault.delayMs === undefined && fault.dropConnection !== true && !changesResponse(fault)) {
+  if (
+    fault.status === undefined &&
+    fault.delayMs === undefined &&
+    fault.dropConnection !== true &&
+    !changesResponse(fault)
+  ) {
     return {
       kind: "bad",
       detail:

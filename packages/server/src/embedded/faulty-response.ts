@@ -72,12 +72,7 @@ function changeResponse(response: ServerResponse, fault: InjectedFault): void {
 }
 
 /** Holds the body back until it is whole, which a read's body is after one chunk at most. */
-function collectBody(
-  response: ServerResponse,
-  status: number,
-  headers: readonly string[],
-  fault: InjectedFault,
-): void {
+function collectBody(response: ServerResponse, status: number, headers: readonly string[], fault: InjectedFault): void {
   const { write, end } = response;
   const parts: Uint8Array[] = [];
   const take = (part: unknown): void => {

@@ -6,7 +6,17 @@ import path from "node:path";
 import { EngineFace } from "./engine-face.ts";
 import type { OpenEngine } from "./engine-face.ts";
 import { DirectoryEngine } from "./directory-engine.ts";
-import { appended, appendInput, closed, closeInput, created, createRequest, forkRequest, pathFor, producerClosed } from "./store-outcomes.ts";
+import {
+  appended,
+  appendInput,
+  closed,
+  closeInput,
+  created,
+  createRequest,
+  forkRequest,
+  pathFor,
+  producerClosed,
+} from "./store-outcomes.ts";
 import { messagesOf } from "./stored-messages.ts";
 import type {
   AppendOptions,
@@ -33,6 +43,8 @@ export class FileBackedStreamStore extends EngineFace {
   #phase: Phase = "closed";
   #engine: DirectoryEngine | null = null;
   #opening: Promise<DirectoryEngine> | null = null;
+  /** The last close, and the opening that it undoes. */
+  #ending: { readonly of: Promise<DirectoryEngine>; readonly done: Promise<void> } | null = null;
 
   /** Begins to open the directory, which is made if it is missing. `maxFileHandles` is of no use here: streams hold no files open. */
   constructor(options: FileBackedStreamStoreOptions) {
@@ -59,19 +71,17 @@ export class FileBackedStreamStore extends EngineFace {
   async close(): Promise<void> {
     this.cancelAllWaits();
     const opening = this.#opening;
-    if (opening === null) return;
-    const engine = await opening.catch(() => null);
-    if (this.#opening !== opening) return;
-    this.#opening = null;
-    this.#engine = null;
-    this.#phase = "closed";
-    await engine?.close();
+    if (opening !== null && this.#ending?.of !== opening) this.#ending = { of: opening, done: this.#end(opening) };
+    await this.#ending?.done;
   }
 
   protected override get open(): OpenEngine {
     if (this.#engine !== null) return this.#engine;
-    const advice = this.#phase === "opening" ? "await its ready() first, or the start() of its server" : "open it with ready()";
-    throw new Error(`The store in ${this.#dataDir} is ${this.#phase === "opening" ? "still opening" : "not open"}: ${advice}`);
+    const advice =
+      this.#phase === "opening" ? "await its ready() first, or the start() of its server" : "open it with ready()";
+    throw new Error(
+      `The store in ${this.#dataDir} is ${this.#phase === "opening" ? "still opening" : "not open"}: ${advice}`,
+    );
   }
 
   protected override messagesOfView(): StreamMessage[] {
@@ -89,8 +99,7 @@ export class FileBackedStreamStore extends EngineFace {
     const result = await (fork === null
       ? engine.create(target, request, body)
       : engine.fork(target, { create: request, fork }, body));
-    created(path, options, result, facts);
-    return this.view(path, this.needed(path));
+    return this.viewOfNew(path, created(path, options, result, facts));
   }
 
   /** Whether there was a stream. One with forks is kept for them under its name. */
@@ -153,9 +162,20 @@ export class FileBackedStreamStore extends EngineFace {
     for (const path of this.list()) await this.delete(path);
   }
 
+  async #end(opening: Promise<DirectoryEngine>): Promise<void> {
+    const engine = await opening.catch(() => null);
+    if (engine === null) return;
+    this.#opening = null;
+    this.#engine = null;
+    this.#phase = "closed";
+    await engine.close();
+  }
+
   async #openNow(): Promise<DirectoryEngine> {
     this.#phase = "opening";
     try {
+      // The directory is ours to take once the close before has given it free.
+      await this.#ending?.done;
       this.#engine = await DirectoryEngine.open(this.#dataDir);
       this.#phase = "open";
       return this.#engine;

@@ -71,7 +71,8 @@ class Registry {
 
   async #record(event: object): Promise<void> {
     const store = this.#store;
-    if (store === null) throw new Error("registry hooks work once their server has started: pass them as its hooks option");
+    if (store === null)
+      throw new Error("registry hooks work once their server has started: pass them as its hooks option");
     // The registry is a stream as any other, so it is the first that it lists.
     if (!store.has(this.#path)) {
       await store.create(this.#path, { contentType: JSON_TYPE });

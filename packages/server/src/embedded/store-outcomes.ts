@@ -2,15 +2,15 @@
  * The stores' calling convention over the engine's: options become requests, and outcomes become the results that programs
  * written for `@durable-streams/server` know, or errors with the words that they look for. Nothing is decided here.
  */
-import {
-  frameJson,
-  isJson,
-  offsetAt,
-  parseOffset,
-  parseStreamSeq,
-  TTL_SECONDS_MAX,
+import { frameJson, isJson, offsetAt, parseOffset, parseStreamSeq, TTL_SECONDS_MAX } from "@coldbrook/core";
+import type {
+  AppendOutcome,
+  CreateRequest,
+  ForkRequest,
+  ProducerState,
+  ProducerTuple,
+  StreamState,
 } from "@coldbrook/core";
-import type { AppendOutcome, CreateRequest, ForkRequest, ProducerState, ProducerTuple, StreamState } from "@coldbrook/core";
 import type { AppendInput, AppendResult as EngineAppendResult, ForkResult } from "../engine/write-path.ts";
 import { enginePath } from "./store-path.ts";
 import type {
@@ -36,10 +36,14 @@ export function pathFor(path: string): string {
 /** @throws Error that names the option which cannot be used */
 export function createRequest(options: CreateOptions): CreateRequest {
   const { contentType, ttlSeconds, expiresAt, closed } = options;
-  if (ttlSeconds !== undefined && !(Number.isSafeInteger(ttlSeconds) && ttlSeconds >= 0 && ttlSeconds <= TTL_SECONDS_MAX)) {
+  if (
+    ttlSeconds !== undefined &&
+    !(Number.isSafeInteger(ttlSeconds) && ttlSeconds >= 0 && ttlSeconds <= TTL_SECONDS_MAX)
+  ) {
     throw new Error(`ttlSeconds must be a whole number of 0 to ${TTL_SECONDS_MAX}, not ${ttlSeconds}`);
   }
-  if (ttlSeconds !== undefined && expiresAt !== undefined) throw new Error("ttlSeconds and expiresAt exclude each other");
+  if (ttlSeconds !== undefined && expiresAt !== undefined)
+    throw new Error("ttlSeconds and expiresAt exclude each other");
   const expiresAtMs = expiresAt === undefined ? null : Date.parse(expiresAt);
   if (Number.isNaN(expiresAtMs)) throw new Error(`expiresAt must be an ISO 8601 time, not "${expiresAt}"`);
   return {
@@ -88,9 +92,7 @@ export function created(path: string, options: CreateOptions, result: ForkResult
     case "bad-body":
       throw badBody(options.initialData ?? NOTHING, result.detail);
     case "bad":
-      throw new Error(
-        `Invalid fork ${(options.forkSubOffset ?? 0) > 0 ? "sub-offset" : "offset"}: ${result.detail}`,
-      );
+      throw new Error(`Invalid fork ${(options.forkSubOffset ?? 0) > 0 ? "sub-offset" : "offset"}: ${result.detail}`);
     case "conflict":
       throw conflict(path, options, result.detail, facts);
   }
@@ -194,12 +196,13 @@ function decided(
 /** The bytes of one append as they are stored, and where they end. */
 function storedMessage(body: Uint8Array, state: StreamState, timestamp: number): StreamMessage {
   const { identity, tail } = state;
-  let data = body;
+  let data: Uint8Array | null = null;
   if (isJson(identity.config.contentType)) {
     const framed = frameJson(body, Buffer.from(body).toString("utf8"), "append");
     if (framed.kind === "messages") data = framed.stored;
   }
-  return { data, offset: offsetAt(identity, tail), timestamp };
+  // Copied, because the engine keeps the body and the caller may write to what it gets.
+  return { data: data ?? Uint8Array.from(body), offset: offsetAt(identity, tail), timestamp };
 }
 
 function accepted(producer: ProducerTuple, { producer: before, nowMs }: AppendFacts): ProducerValidationResult {

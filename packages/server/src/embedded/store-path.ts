@@ -2,6 +2,9 @@
 import { parseStreamPath } from "@coldbrook/core";
 import type { StreamPath } from "@coldbrook/core";
 
+/** What subscriptions call streams by is what comes behind this. */
+export const SUBSCRIPTION_PREFIX = "v1/stream/";
+
 /** What a URL would have escaped. */
 const UNESCAPED = /[^\x21-\x7e]+/gu;
 

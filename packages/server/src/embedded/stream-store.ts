@@ -4,9 +4,22 @@
  */
 import { openMemoryEngine } from "../memory-engine.ts";
 import type { MemoryEngine } from "../memory-engine.ts";
-import { EngineFace } from "./engine-face.ts";
+import { generateKeys } from "../subscriptions/server-keys.ts";
+import type { ServerKeys } from "../subscriptions/server-keys.ts";
+import { CHUNK_BYTES, EngineFace } from "./engine-face.ts";
 import type { OpenEngine } from "./engine-face.ts";
-import { appended, appendInput, closed, closeInput, created, createRequest, forkRequest, pathFor, producerClosed } from "./store-outcomes.ts";
+import {
+  appended,
+  appendInput,
+  closed,
+  closeInput,
+  created,
+  createRequest,
+  forkRequest,
+  pathFor,
+  producerClosed,
+} from "./store-outcomes.ts";
+import { SUBSCRIPTION_PREFIX } from "./store-path.ts";
 import { messagesNow } from "./stored-messages.ts";
 import type { Known } from "./stream-view.ts";
 import type {
@@ -23,11 +36,21 @@ import type {
 } from "./types.ts";
 
 export class StreamStore extends EngineFace {
-  readonly #memory: MemoryEngine = openMemoryEngine();
+  readonly #memory: MemoryEngine = openMemoryEngine({
+    chunkBytes: CHUNK_BYTES,
+    subscriptionPrefix: SUBSCRIPTION_PREFIX,
+  });
+  #keys: ServerKeys | null = null;
 
   /** The engine behind the store, for a server of its own. */
   get memory(): MemoryEngine {
     return this.#memory;
+  }
+
+  /** A server's keys, made for the first one: tokens stay good while the streams do. */
+  get keys(): ServerKeys {
+    this.#keys ??= generateKeys();
+    return this.#keys;
   }
 
   protected override get open(): OpenEngine {
@@ -48,8 +71,7 @@ export class StreamStore extends EngineFace {
     const body = Uint8Array.from(options.initialData ?? []);
     const result =
       fork === null ? engine.createNow(target, request, body) : engine.forkNow(target, { create: request, fork }, body);
-    created(path, options, result, facts);
-    return this.view(path, this.needed(path));
+    return this.viewOfNew(path, created(path, options, result, facts));
   }
 
   /** Whether there was a stream. One with forks is kept for them under its name. */

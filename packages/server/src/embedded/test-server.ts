@@ -2,12 +2,15 @@
  * The embeddable server: Coldbrook's HTTP over a store's engine, where every path is a stream. It takes the place of the
  * class of this name in `@durable-streams/server`.
  */
+import { inspect } from "node:util";
 import { BodyReceiver } from "../http/body.ts";
-import type { HttpLog } from "../http/server.ts";
 import { HttpFront } from "../http-front.ts";
 import type { FrontSettings } from "../http-front.ts";
 import { readSettings } from "../settings.ts";
-import type { ShardPorts } from "../shard.ts";
+import type { Shard, ShardPorts } from "../shard.ts";
+import type { ServerKeys } from "../subscriptions/server-keys.ts";
+import { SubscriptionHost } from "../subscriptions/subscription-host.ts";
+import type { SubscriptionLog } from "../subscriptions/subscriptions.ts";
 import { scheduleOf } from "./cursor.ts";
 import { faultGate } from "./fault-gate.ts";
 import { FaultTable } from "./fault-table.ts";
@@ -16,25 +19,17 @@ import { LifecycleCalls } from "./lifecycle-calls.ts";
 import { StreamStore } from "./stream-store.ts";
 import type { InjectedFault, TestServerOptions } from "./types.ts";
 
-/** The store that a server with these options has. Where the options are not known, it may be either. */
-export type StoreOf<Options extends TestServerOptions> = "store" extends keyof Options
-  ? Options["store"] extends StreamStore | FileBackedStreamStore
-    ? Options["store"]
-    : StreamStore | FileBackedStreamStore
-  : "dataDir" extends keyof Options
-    ? Options["dataDir"] extends string
-      ? FileBackedStreamStore
-      : StreamStore | FileBackedStreamStore
-    : StreamStore;
+type EitherStore = StreamStore | FileBackedStreamStore;
 
 /** A server that runs. */
 interface Running {
   readonly front: HttpFront;
+  readonly subscriptions: SubscriptionHost;
   readonly url: string;
 }
 
-export class DurableStreamTestServer<Options extends TestServerOptions = TestServerOptions> {
-  readonly store: StoreOf<Options>;
+class EmbeddedServer<Store extends EitherStore = EitherStore> {
+  readonly store: Store;
   /** Programs set hooks on it while the server runs. */
   private readonly options: TestServerOptions;
   readonly #faults = new FaultTable(Math.random);
@@ -44,10 +39,11 @@ export class DurableStreamTestServer<Options extends TestServerOptions = TestSer
   #stopping: Promise<void> | null = null;
 
   /** @throws RangeError for cursor options that cannot be used */
-  constructor(options?: Options) {
+  constructor(options: TestServerOptions = {}) {
     this.options = { ...options };
     scheduleOf(cursorOf(this.options));
-    this.store = storeOf(this.options) as StoreOf<Options>;
+    // The construct signatures below name the store that these options make.
+    this.store = storeOf(this.options) as Store;
     this.#hooks = new LifecycleCalls(this.options, (error, { type, path }) => {
       LOG.error({ err: error, path }, `a hook failed on a stream that was ${type}`);
     });
@@ -93,7 +89,7 @@ export class DurableStreamTestServer<Options extends TestServerOptions = TestSer
 
   /** Deletes all streams; in a directory that takes until the promise resolves. */
   clear(): void | Promise<void> {
-    return (this.store as StreamStore | FileBackedStreamStore).clear();
+    return this.store.clear();
   }
 
   /** @deprecated `injectFault` does this and more. */
@@ -112,8 +108,8 @@ export class DurableStreamTestServer<Options extends TestServerOptions = TestSer
 
   async #listen(): Promise<Running> {
     const { options } = this;
-    const store = this.store as StreamStore | FileBackedStreamStore;
-    const { shard } = store instanceof StreamStore ? store.memory : await store.directory();
+    const store: EitherStore = this.store;
+    const { shard, keys } = store instanceof StreamStore ? partsOf(store) : await store.directory();
     const settings = settingsOf(options);
     const gate = faultGate({
       faults: this.#faults,
@@ -122,42 +118,80 @@ export class DurableStreamTestServer<Options extends TestServerOptions = TestSer
       cors: options.cors ?? true,
     });
     const cursorSchedule = scheduleOf(cursorOf(options));
+    let front: HttpFront | null = null;
     try {
-      const front = await HttpFront.listen(settings, PORTS, { gate, hooks: this.#hooks, cursorSchedule, health: false });
-      front.serve(shard);
+      front = await HttpFront.listen(settings, PORTS, {
+        gate,
+        hooks: this.#hooks,
+        cursorSchedule,
+        health: false,
+        textEvents: "literal-text",
+        controlPrefix: CONTROL_PREFIX,
+      });
       const url = urlOf(settings.host, front.port);
+      const subscriptions = new SubscriptionHost({
+        ...PORTS,
+        engine: shard.engine,
+        keys,
+        controlUrl: url + CONTROL_PREFIX,
+        webhooks: options.webhooks ?? false,
+        webhookLoopback: true,
+      });
+      front.serve(shard, subscriptions.context);
       this.#hooks.attach(store, url);
-      return { front, url };
+      return { front, subscriptions, url };
     } catch (error) {
+      front?.abandon();
       if (store instanceof FileBackedStreamStore) await store.close();
       // Programs look for the system's code, such as EADDRINUSE.
       throw error instanceof Error && error.cause instanceof Error ? error.cause : error;
     }
   }
 
-  async #end({ front }: Running): Promise<void> {
-    const store = this.store as StreamStore | FileBackedStreamStore;
+  async #end({ front, subscriptions }: Running): Promise<void> {
+    const store: EitherStore = this.store;
     store.cancelAllWaits();
     await front.close();
+    await subscriptions.close();
     this.#running = null;
     this.#starting = null;
     if (store instanceof FileBackedStreamStore) await store.close();
   }
 }
 
-/** The server of a call instead of `new`. */
-export function createDurableStreamServer<const Options extends TestServerOptions = TestServerOptions>(
-  options?: Options,
-): DurableStreamTestServer<Options> {
+/** How the class is called: the server's store has the type that its options ask for. The last way is the one for subclasses. */
+export interface DurableStreamTestServerClass {
+  new <Store extends FileBackedStreamStore>(
+    options: TestServerOptions & { readonly dataDir: string; readonly store?: undefined },
+  ): DurableStreamTestServer<Store>;
+  new <Store extends EitherStore>(
+    options: TestServerOptions & { readonly store: Store },
+  ): DurableStreamTestServer<Store>;
+  new <Store extends StreamStore>(
+    options?: TestServerOptions & { readonly dataDir?: undefined; readonly store?: undefined },
+  ): DurableStreamTestServer<Store>;
+  new (options?: TestServerOptions): DurableStreamTestServer;
+}
+
+export type DurableStreamTestServer<Store extends EitherStore = EitherStore> = EmbeddedServer<Store>;
+export const DurableStreamTestServer: DurableStreamTestServerClass = EmbeddedServer;
+
+/** The same by a call. */
+export function createDurableStreamServer(options: TestServerOptions = {}): DurableStreamTestServer {
   return new DurableStreamTestServer(options);
 }
 
 /** Faults and hooks that fail are for whoever runs the program to see. */
-const LOG: HttpLog = {
-  error: (facts, message) => console.error(`coldbrook: ${message}`, facts),
+const LOG: SubscriptionLog = {
+  error: (facts, message) => process.emitWarning(`coldbrook: ${message}`, { detail: inspect(facts) }),
+  // A receiver that does not answer is nothing that a test wants to read of.
+  warn: () => undefined,
 };
 
-const PORTS: Pick<ShardPorts, "clock" | "random"> & { readonly log: HttpLog } = {
+/** Where subscriptions are asked for, while every other path is a stream. */
+const CONTROL_PREFIX = "/v1/stream/__ds";
+
+const PORTS: Pick<ShardPorts, "clock" | "random"> & { readonly log: SubscriptionLog } = {
   clock: Date.now,
   random: Math.random,
   log: LOG,
@@ -166,16 +200,24 @@ const PORTS: Pick<ShardPorts, "clock" | "random"> & { readonly log: HttpLog } = 
 /** Largest order for a fault. */
 const ORDER_BYTES_MAX: number = 1024 * 1024;
 
-function storeOf({ store, dataDir }: TestServerOptions): StreamStore | FileBackedStreamStore {
+function storeOf({ store, dataDir }: TestServerOptions): EitherStore {
   if (store !== undefined) return store;
   return dataDir === undefined || dataDir === "" ? new StreamStore() : new FileBackedStreamStore({ dataDir });
 }
 
-function cursorOf({ cursorOptions, cursorIntervalSeconds, cursorEpoch }: TestServerOptions): Parameters<typeof scheduleOf>[0] {
+function cursorOf({
+  cursorOptions,
+  cursorIntervalSeconds,
+  cursorEpoch,
+}: TestServerOptions): Parameters<typeof scheduleOf>[0] {
   return {
     intervalSeconds: cursorIntervalSeconds ?? cursorOptions?.intervalSeconds,
     epoch: cursorEpoch ?? cursorOptions?.epoch,
   };
+}
+
+function partsOf({ memory, keys }: StreamStore): { shard: Shard; keys: ServerKeys } {
+  return { shard: memory.shard, keys };
 }
 
 function settingsOf({ host, port, longPollTimeout, compression }: TestServerOptions): FrontSettings {

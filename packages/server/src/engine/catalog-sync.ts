@@ -6,6 +6,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { expiresAtMs, forkedFrom } from "@coldbrook/core";
 import type { FaultPoint, Lsn } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
+import type { SubscriptionSaver } from "../subscriptions/subscription-saver.ts";
 import type { Stream } from "./stream.ts";
 
 /** Streams of one transaction. */
@@ -24,6 +25,7 @@ export interface CatalogSyncPorts {
   /** Largest generation minted. */
   readonly generation: () => number;
   readonly saved: (stream: Stream) => void;
+  readonly subscriptions: Pick<SubscriptionSaver, "save" | "giveBack">;
   readonly fatal: (error: Error) => void;
   readonly fault: FaultPoint;
 }
@@ -50,6 +52,11 @@ export class CatalogSync {
   /** The stream's durable state has changed. */
   mark(stream: Stream): void {
     this.#dirty.add(stream);
+    this.arm();
+  }
+
+  /** Something durable is to be saved. */
+  arm(): void {
     if (this.#timer !== null) {
       if (this.#dirty.size !== DIRTY_STREAMS_MAX) return;
       clearTimeout(this.#timer);
@@ -92,10 +99,12 @@ export class CatalogSync {
       }
       await nextTurn();
     }
+    await this.#ports.subscriptions.save();
     await this.#ports.catalog.batch(() => {
       this.#ports.catalog.setMeta("generation", this.#ports.generation());
       this.#ports.catalog.setMeta("appliedLsn", applied);
     });
+    await this.#ports.subscriptions.giveBack(applied);
     this.#ports.catalog.recordSize();
   }
 

@@ -91,6 +91,7 @@ export function isUnsettled(stream: Stream): boolean {
   return stream.durable === null || (stream.pending.deleted && stream.lastBatch !== null);
 }
 
-function durable(batch: Batch): Promise<void> {
+/** Resolves when the batch is on disk. */
+export function durable(batch: Batch): Promise<void> {
   return new Promise((resolve) => batch.whenDurable(resolve));
 }

@@ -1,5 +1,5 @@
 /** The engine owns each stream's tail: the write path, the settlement of what became durable, and what readers may see of both. */
-import { expiresAtMs, isExpired } from "@coldbrook/core";
+import { expiresAtMs, isExpired, RESIDENT_STREAMS_MAX } from "@coldbrook/core";
 import type {
   Clock,
   ColdExtent,
@@ -16,6 +16,9 @@ import type {
   StreamState,
 } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
+import { Subscriptions } from "../subscriptions/subscriptions.ts";
+import type { SubscriptionLog } from "../subscriptions/subscriptions.ts";
+import type { ReplayedSubscription } from "../subscriptions/subscription-replay.ts";
 import type { CommittedFrame } from "../wal/group-commit.ts";
 import type { Wal } from "../wal/wal.ts";
 import { CatalogSync } from "./catalog-sync.ts";
@@ -39,9 +42,15 @@ export interface EnginePorts {
   readonly catalog: Catalog;
   readonly openWal: (settle: (frames: readonly CommittedFrame[]) => void) => Wal;
   readonly walBytesMax: number;
+  /** Streams that are kept at hand though nothing needs them; room for all of them is set aside at once. */
+  readonly restingStreamsMax?: number | undefined;
   /** Finds the fork point in a source's durable bytes. */
   readonly forkPoint: (source: Stream, state: StreamState, request: ForkRequest) => ForkPoint | Promise<ForkPoint>;
   readonly clock: Clock;
+  /** Defaults to none. */
+  readonly log?: SubscriptionLog;
+  /** What the paths of a subscription's streams begin with here, and not in its own words; empty by default. */
+  readonly subscriptionPrefix?: string;
   readonly fatal: (error: Error) => void;
   readonly fault: FaultPoint;
 }
@@ -49,6 +58,7 @@ export interface EnginePorts {
 /** What recovery hands over. */
 export interface RecoveredState {
   readonly streams: Iterable<Stream>;
+  readonly subscriptions: Iterable<ReplayedSubscription>;
   readonly generation: number;
 }
 
@@ -58,11 +68,13 @@ export interface EngineStats {
   readonly memoryTailBytes: number;
   readonly waiters: number;
   readonly unsaved: number;
+  readonly subscriptions: number;
 }
 
 export class Engine {
   readonly sync: CatalogSync;
   readonly wal: Wal;
+  readonly subscriptions: Subscriptions;
   readonly #ports: EnginePorts;
   readonly #table: StreamTable;
   readonly #forks: ForkLinks;
@@ -83,19 +95,36 @@ export class Engine {
         this.#forks.saved(stream);
         this.#table.unpin(stream);
       },
+      subscriptions: {
+        save: () => this.subscriptions.saver.save(),
+        giveBack: (appliedLsn) => this.subscriptions.saver.giveBack(appliedLsn),
+      },
       fatal,
       fault,
     });
-    this.#table = new StreamTable(catalog, (stream) => this.sync.unsaved(stream));
+    const restingMax = ports.restingStreamsMax ?? RESIDENT_STREAMS_MAX;
+    this.#table = new StreamTable(catalog, (stream) => this.sync.unsaved(stream), restingMax);
     this.#forks = new ForkLinks(catalog, (stream) => this.sync.unsaved(stream));
     this.#settlement = new Settlement({
       table: this.#table,
       settled: (bytes) => this.#queue.settled(bytes),
       changed: (stream) => this.sync.mark(stream),
+      subscription: (frame, end) => this.subscriptions.settle(frame, end),
+    });
+    this.subscriptions = new Subscriptions({
+      catalog,
+      streams: this.#table,
+      queue: () => this.#queue,
+      pathPrefix: ports.subscriptionPrefix ?? "",
+      clock,
+      log: ports.log ?? null,
+      armSync: () => this.sync.arm(),
+      fatal,
     });
     this.#queue = new FrameQueue({
       table: this.#table,
       forks: this.#forks,
+      subscriptions: this.subscriptions.book,
       wal: () => this.wal,
       walBytesMax,
       hotExtents: () => this.#settlement.hotExtents,
@@ -114,6 +143,7 @@ export class Engine {
       fault,
     });
     for (const stream of recovered.streams) this.#adopt(stream);
+    this.subscriptions.adopt(recovered.subscriptions);
     this.wal = ports.openWal((frames) => {
       this.#settlement.settle(frames);
       this.#durableLsn = this.wal.end;
@@ -128,6 +158,7 @@ export class Engine {
       memoryTailBytes: this.#settlement.memoryTailBytes,
       waiters: this.#waiters,
       unsaved: this.sync.dirtyCount,
+      subscriptions: this.subscriptions.book.table.size,
     };
   }
 
@@ -168,7 +199,7 @@ export class Engine {
   /** What to say of a stream that `find` does not give: "gone" when it is kept for its forks alone (protocol section 4.2). */
   absence(path: string): "not-found" | "gone" {
     const stream = this.#table.lookUp(path);
-    if (stream?.durable == null) return "not-found";
+    if (stream === undefined || stream.durable === null) return "not-found";
     return this.#writes.absence(stream, this.#ports.clock())?.kind ?? "not-found";
   }
 

@@ -7,6 +7,9 @@ import type { Generation, StreamIdentity } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import type { Stream } from "./stream.ts";
 
+/** Forks of one look into the catalog. */
+const SEARCHED_AT_ONCE = 16;
+
 export class ForkLinks {
   readonly #catalog: Catalog;
   /** `unsaved` says whether the catalog lacks a change of the stream. */
@@ -15,6 +18,11 @@ export class ForkLinks {
   readonly #added = new Map<Generation, Set<Generation>>();
   /** By source: deleted forks that the catalog may still have. */
   readonly #removed = new Map<Generation, Set<Generation>>();
+  /**
+   * By source with such forks: below this id, all that the catalog lists are deleted. Ids only grow, so the search for one that
+   * is left goes on where the last one ended, and a source that loses its forks one by one is not searched anew for each.
+   */
+  readonly #searched = new Map<Generation, Generation>();
 
   constructor(catalog: Catalog, unsaved: (stream: Stream) => boolean) {
     this.#catalog = catalog;
@@ -37,7 +45,15 @@ export class ForkLinks {
     if (this.#added.has(source)) return true;
     const removed = this.#removed.get(source);
     if (removed === undefined) return this.#catalog.forks.some(source, 1).length > 0;
-    return this.#catalog.forks.some(source, removed.size + 1).some((fork) => !removed.has(fork));
+    let from = this.#searched.get(source) ?? (0 as Generation);
+    for (;;) {
+      const listed = this.#catalog.forks.some(source, SEARCHED_AT_ONCE, from);
+      const left = listed.find((fork) => !removed.has(fork));
+      from = left ?? listed.at(-1) ?? from;
+      this.#searched.set(source, from);
+      if (left !== undefined) return true;
+      if (listed.length < SEARCHED_AT_ONCE) return false;
+    }
   }
 
   count(source: Generation): number {
@@ -53,7 +69,9 @@ export class ForkLinks {
     const source = forkedFrom(stream.pending.identity);
     if (source === null) return;
     drop(this.#added, source, id);
-    if (stream.durable?.deleted === true && !this.#unsaved(stream)) drop(this.#removed, source, id);
+    if (stream.durable?.deleted !== true || this.#unsaved(stream)) return;
+    drop(this.#removed, source, id);
+    if (!this.#removed.has(source)) this.#searched.delete(source);
   }
 }
 

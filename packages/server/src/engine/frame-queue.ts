@@ -5,7 +5,6 @@
 import { generation, HOT_EXTENTS_MAX, lsn, newStreamState, position, StreamError } from "@coldbrook/core";
 import type {
   Clock,
-  Frame,
   FramedJson,
   Generation,
   LineageEntry,
@@ -13,10 +12,13 @@ import type {
   StreamConfig,
   StreamIdentity,
   StreamState,
+  SubscriptionFrame,
 } from "@coldbrook/core";
+import type { EnqueuedSubscription, LinkEntry, Subscription } from "../subscriptions/subscription.ts";
+import type { SubscriptionBook } from "../subscriptions/subscription-book.ts";
 import type { Batch } from "../wal/group-commit.ts";
 import type { Wal } from "../wal/wal.ts";
-import type { Enqueued, EnqueuedAppend } from "./enqueued.ts";
+import type { Enqueued, EnqueuedAppend, StreamFrame } from "./enqueued.ts";
 import type { ForkLinks } from "./fork-links.ts";
 import { Stream } from "./stream.ts";
 import type { OpenAppend } from "./stream.ts";
@@ -48,6 +50,8 @@ export interface Addition {
 export interface FrameQueuePorts {
   readonly table: StreamTable;
   readonly forks: ForkLinks;
+  /** Hears of each append, create and delete in the turn in which that is enqueued. */
+  readonly subscriptions: Pick<SubscriptionBook, "appended" | "created" | "gone">;
   readonly wal: () => Wal;
   readonly walBytesMax: number;
   /** Extents that only the WAL holds. */
@@ -119,11 +123,13 @@ export class FrameQueue {
     const { stored, lengths } = framed;
     this.#enqueuedBytes += stored.length;
     this.#ports.forks.add(identity);
-    return this.#enqueue(
+    const enqueued = this.#enqueue(
       new Stream(state, null, "new"),
       { kind: "create", stream: id, atMs: now, path, config, lineage, closed, start, lengths, payload: [stored] },
       state,
     );
+    this.#ports.subscriptions.created(enqueued.owner, stored.length, now);
+    return enqueued;
   }
 
   touch(stream: Stream, now: number): void {
@@ -133,8 +139,10 @@ export class FrameQueue {
 
   softDelete(stream: Stream, reason: "request" | "expired"): Batch {
     const { id } = stream.pending.identity;
-    const frame: Frame = { kind: "soft-delete", stream: id, atMs: this.#ports.clock(), reason };
-    return this.#enqueue(stream, frame, { ...stream.pending, softDeleted: true }).batch;
+    const frame: StreamFrame = { kind: "soft-delete", stream: id, atMs: this.#ports.clock(), reason };
+    const { batch } = this.#enqueue(stream, frame, { ...stream.pending, softDeleted: true });
+    this.#ports.subscriptions.gone(stream);
+    return batch;
   }
 
   /** Deletes the stream, and with it every soft-deleted one that was kept for it alone: one batch, so all of them or none. */
@@ -151,6 +159,7 @@ export class FrameQueue {
 
   append(stream: Stream, next: StreamState, addition: Addition, now: number): Batch {
     const { framed, producer } = addition;
+    const before = stream.pending;
     const open = this.#joinable(stream, framed.stored.length) ?? this.#openAppend(stream, now);
     if (framed.stored.length > 0) {
       open.payload.push(framed.stored);
@@ -173,17 +182,33 @@ export class FrameQueue {
     }
     open.next = next;
     stream.pending = next;
+    if (framed.stored.length > 0) this.#ports.subscriptions.appended(stream, before, now);
     return open.batch;
+  }
+
+  /** `entries` are what the frame makes of the subscription's links. */
+  subscription(owner: Subscription, frame: SubscriptionFrame, entries: readonly LinkEntry[]): Batch {
+    const batch = this.#ports.wal().open;
+    const { generation: number, wake, retry, deleted } = frame;
+    const next = { ...owner.pending, generation: number, wake, retry, deleted };
+    const enqueued: EnqueuedSubscription = Object.assign(frame, { owner, next, batch, entries });
+    batch.frames.push(enqueued);
+    owner.pending = next;
+    owner.lastBatch = batch;
+    this.#ports.wal().schedule();
+    return batch;
   }
 
   #delete(stream: Stream, reason: "request" | "expired"): Batch {
     const { identity } = stream.pending;
-    const frame: Frame = { kind: "delete", stream: identity.id, atMs: this.#ports.clock(), reason };
+    const frame: StreamFrame = { kind: "delete", stream: identity.id, atMs: this.#ports.clock(), reason };
     this.#ports.forks.remove(identity);
-    return this.#enqueue(stream, frame, { ...stream.pending, deleted: true }).batch;
+    const { batch } = this.#enqueue(stream, frame, { ...stream.pending, deleted: true });
+    this.#ports.subscriptions.gone(stream);
+    return batch;
   }
 
-  #enqueue(stream: Stream, frame: Frame, next: StreamState): Enqueued {
+  #enqueue(stream: Stream, frame: StreamFrame, next: StreamState): Enqueued {
     const { id, path } = stream.pending.identity;
     if (stream.pending.deleted) throw new Error(`stream ${id} "${path}": a ${frame.kind} after its delete`);
     // What was appended before this frame must not grow after it.

@@ -35,13 +35,20 @@ export class Reaper {
   }
 
   start(): void {
+    // An engine in memory that its owner lets go of must be free to go: the timer does not hold it.
+    const reaper = new WeakRef<Reaper>(this);
     this.#timer = setTimeout(() => {
-      this.#round = this.reap().catch(this.#ports.fatal);
-      void this.#round.then(() => {
-        if (!this.#stopped) this.start();
-      });
+      const held = reaper.deref();
+      if (held !== undefined) held.#turn();
     }, PERIOD_MS);
     this.#timer.unref();
+  }
+
+  #turn(): void {
+    this.#round = this.reap().catch(this.#ports.fatal);
+    void this.#round.then(() => {
+      if (!this.#stopped) this.start();
+    });
   }
 
   async stop(): Promise<void> {

@@ -25,6 +25,18 @@ describe("residents", () => {
     expect(residents.byId(generation(1))).toBeUndefined();
   });
 
+  test("the last resting stream leaves nothing behind when it is pinned", () => {
+    const residents = new Residents(4, () => false);
+    for (let id = 1; id < 4; id++) {
+      residents.rest(streamOf(id));
+      residents.pin(residents.find(`s/${id}`)!);
+      expect([residents.restingCount, residents.pinnedCount, residents.find("")]).toEqual([0, id, undefined]);
+    }
+    expect(residents.paths()).toEqual(["s/1", "s/2", "s/3"]);
+    for (let id = 4; id < 12; id++) residents.rest(streamOf(id));
+    expect([residents.restingCount, residents.paths().length]).toEqual([4, 7]);
+  });
+
   test("a pinned stream stays, however many others come", () => {
     const residents = new Residents(2, () => false);
     const pinned = streamOf(1);

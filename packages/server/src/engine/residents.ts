@@ -6,10 +6,16 @@ import { LRUCache } from "lru-cache";
 import type { Generation } from "@coldbrook/core";
 import type { Stream } from "./stream.ts";
 
+/**
+ * Rests beside the streams, under a name that none has: an LRU that gives up its last entry clears itself whole, which costs as
+ * much as it has room for.
+ */
+const PLACE = "";
+
 export class Residents {
   readonly #pinned = new Map<string, Stream>();
   readonly #pinnedById = new Map<Generation, Stream>();
-  readonly #resting: LRUCache<string, Stream>;
+  readonly #resting: LRUCache<string, Stream | typeof PLACE>;
   readonly #unsaved: (stream: Stream) => boolean;
 
   /** `unsaved` says whether the catalog lacks a change of the stream. */
@@ -23,15 +29,16 @@ export class Residents {
   }
 
   get restingCount(): number {
-    return this.#resting.size;
+    return this.#resting.size - (this.#resting.has(PLACE) ? 1 : 0);
   }
 
   find(path: string): Stream | undefined {
-    return this.#pinned.get(path) ?? this.#resting.get(path);
+    const stream = this.#pinned.get(path) ?? this.#resting.get(path);
+    return stream === PLACE ? undefined : stream;
   }
 
   paths(): string[] {
-    return [...this.#pinned.keys(), ...this.#resting.keys()];
+    return [...this.#pinned.keys(), ...this.#resting.keys()].filter((path) => path !== PLACE);
   }
 
   /** A pinned stream; deleted ones stay until their deletion is saved. */
@@ -47,6 +54,7 @@ export class Residents {
   pin(stream: Stream): void {
     const { path, id } = stream.pending.identity;
     if (this.#pinnedById.has(id)) return;
+    if (this.#resting.size === 1 && this.#resting.max > 1) this.#resting.set(PLACE, PLACE);
     this.#resting.delete(path);
     this.#pinned.set(path, stream);
     this.#pinnedById.set(id, stream);

@@ -1,7 +1,8 @@
 /** What a durable batch changes: durable states and tails, where the bytes lie, and who is woken (invariant 2). */
 import { lsn, MEMORY_TAIL_BYTES_MAX, position } from "@coldbrook/core";
-import type { Frame, HotExtent, Position, StreamState } from "@coldbrook/core";
+import type { Frame, HotExtent, Lsn, Position, StreamState } from "@coldbrook/core";
 import type { CommittedFrame } from "../wal/group-commit.ts";
+import type { EnqueuedSubscription } from "../subscriptions/subscription.ts";
 import type { Enqueued } from "./enqueued.ts";
 import { MemoryTail } from "./memory-tail.ts";
 import type { Stream } from "./stream.ts";
@@ -13,6 +14,8 @@ export interface SettlementPorts {
   readonly settled: (payloadBytes: number) => void;
   /** The stream's durable state has changed. */
   readonly changed: (stream: Stream) => void;
+  /** A subscription's frame is durable. */
+  readonly subscription: (frame: EnqueuedSubscription, end: Lsn) => void;
 }
 
 export class Settlement {
@@ -50,15 +53,18 @@ export class Settlement {
 
   /** The batch is on disk: its frames become what everyone sees. */
   settle(frames: readonly CommittedFrame[]): void {
-    for (const committed of frames) this.#settleFrame(committed, committed.frame as Enqueued);
+    for (const committed of frames) {
+      const frame = committed.frame as Enqueued | EnqueuedSubscription;
+      if (frame.kind === "subscription") this.#ports.subscription(frame, lsn(endOf(committed)));
+      else this.#settleFrame(committed, frame);
+    }
   }
 
   #settleFrame(committed: CommittedFrame, frame: Enqueued): void {
     const stream = frame.owner;
     checkFollows(stream, frame);
-    const end = committed.segment + committed.headerAt + committed.headerBytes + committed.payloadBytes;
     this.#ports.settled(committed.payloadBytes);
-    const state: StreamState = { ...frame.next, lsn: lsn(end) };
+    const state: StreamState = { ...frame.next, lsn: lsn(endOf(committed)) };
     if (stream.pending === frame.next) stream.pending = state;
     stream.durable = state;
     if (stream.lastBatch === frame.batch) stream.lastBatch = null;
@@ -108,6 +114,10 @@ export class Settlement {
     this.#hotExtents += 1;
     this.#memoryTail.add(extent);
   }
+}
+
+function endOf({ segment, headerAt, headerBytes, payloadBytes }: CommittedFrame): number {
+  return segment + headerAt + headerBytes + payloadBytes;
 }
 
 /** An impossible frame stops the process before anyone is answered. */

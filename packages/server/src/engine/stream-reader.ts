@@ -22,6 +22,8 @@ import type { ForkPoint } from "./write-path.ts";
 
 /** What a reader holds when many others hold much already. */
 const SMALL_PIECE_BYTES = 64 * 1024;
+/** A stored JSON message has a digit and its comma at least. */
+const JSON_MESSAGE_BYTES_MIN = 2;
 /** A larger range is never taken whole. */
 const WHOLE_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -128,6 +130,10 @@ export class StreamReader {
   }
 
   *#afterMessages(stream: Stream, from: Position, count: number, tail: Position): Steps<ForkPoint> {
+    // What cannot be there is not looked for through the whole stream.
+    if (count > (tail - from) / JSON_MESSAGE_BYTES_MIN) {
+      return { kind: "bad", detail: "Stream-Fork-Sub-Offset passes the end: fewer messages follow that offset" };
+    }
     let left = count;
     let at = from;
     for (const run of sourceRuns(stream.pending.identity, from, tail)) {

@@ -1,5 +1,5 @@
 /** Finds streams by name and by id, in memory or else in the catalog, which trails. */
-import { forkedFrom, RESIDENT_STREAMS_MAX } from "@coldbrook/core";
+import { forkedFrom } from "@coldbrook/core";
 import type { Generation, StreamIdentity, StreamState } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Residents } from "./residents.ts";
@@ -10,9 +10,9 @@ export class StreamTable {
   readonly #residents: Residents;
 
   /** `unsaved` says whether the catalog lacks a change of the stream. */
-  constructor(catalog: Catalog, unsaved: (stream: Stream) => boolean) {
+  constructor(catalog: Catalog, unsaved: (stream: Stream) => boolean, restingMax: number) {
     this.#catalog = catalog;
-    this.#residents = new Residents(RESIDENT_STREAMS_MAX, unsaved);
+    this.#residents = new Residents(restingMax, unsaved);
   }
 
   get residentCount(): number {
@@ -31,6 +31,11 @@ export class StreamTable {
     const stream = new Stream(state, state, "catalog");
     this.#residents.rest(stream);
     return stream;
+  }
+
+  /** Names of the streams in memory, of deleted ones perhaps as well: all that the catalog lacks are among them. */
+  residentPaths(): string[] {
+    return this.#residents.paths();
   }
 
   /** Names of all streams, of deleted ones perhaps as well. */

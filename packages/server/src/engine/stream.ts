@@ -4,6 +4,7 @@
  */
 import { expiresAtMs, recoveredExpiresAtMs } from "@coldbrook/core";
 import type { AppendFrame, HotExtent, Position, ProducerState, ProducerTuple, StreamState } from "@coldbrook/core";
+import type { MatchList } from "../subscriptions/subscription-table.ts";
 import type { Batch } from "../wal/group-commit.ts";
 
 /** An append frame that later appends of the same batch may still join. */
@@ -34,6 +35,8 @@ export class Stream {
   lastBatch: Batch | null = null;
   openAppend: OpenAppend | null = null;
   readonly waiters: Set<Waiter> = new Set();
+  /** Subscriptions that an append may concern, as they were found last. */
+  matches: MatchList | null = null;
   /** The catalog has a record of the stream. */
   inCatalog: boolean;
   /** Last read that renews a sliding TTL; exact, where the recorded one may lag. */

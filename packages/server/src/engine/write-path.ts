@@ -280,7 +280,10 @@ export class WritePath {
     const framed = frame(request.body, isJson(config.contentType), "create");
     if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
     if (!Number.isSafeInteger(point! + framed.stored.length)) {
-      return { batch: null, answer: () => ({ kind: "bad", detail: "the body would pass the last position of a stream" }) };
+      return {
+        batch: null,
+        answer: () => ({ kind: "bad", detail: "the body would pass the last position of a stream" }),
+      };
     }
     this.#queue.admit();
     if (stream !== undefined) this.#queue.delete(stream, "expired");

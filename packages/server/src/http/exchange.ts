@@ -61,10 +61,10 @@ export function sendProblem(request: IncomingMessage, response: ServerResponse, 
     response.destroy();
     return;
   }
-  const body = problemBody(problem);
+  const body = problem.json ?? problemBody(problem);
   const headers = [
     "Content-Type",
-    "application/problem+json",
+    problem.json === undefined ? "application/problem+json" : "application/json",
     "Content-Length",
     String(Buffer.byteLength(body)),
     "Cache-Control",

@@ -58,6 +58,13 @@ export class InProcessSocket extends Duplex {
     });
   }
 
+  /** As of a TCP socket: gone as soon as the peer has taken what was written. */
+  destroySoon(): void {
+    if (this.writable) this.end();
+    if (this.writableFinished) this.destroy();
+    else this.once("finish", () => this.destroy());
+  }
+
   /** As of a TCP socket: "timeout" when nothing has moved for so long; 0 turns it off. */
   setTimeout(ms: number, onTimeout?: () => void): this {
     if (this.#idle !== null) clearTimeout(this.#idle);

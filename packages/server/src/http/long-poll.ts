@@ -17,7 +17,8 @@ export async function longPoll(context: ReadContext, exchange: Exchange, start: 
     await changed(context, exchange, stream, from);
     if (exchange.response.destroyed) return;
     const latest = stream.durable;
-    if (latest === null || latest.deleted || latest.softDeleted) return exchange.problem(absent(context, exchange.path));
+    if (latest === null || latest.deleted || latest.softDeleted)
+      return exchange.problem(absent(context, exchange.path));
     state = latest;
   }
   if (state.tail <= from) return nothing(context, exchange, start, state);

@@ -9,6 +9,8 @@ export interface Problem {
   readonly detail: string;
   /** Further headers, as name, value, name, value. */
   readonly headers?: readonly string[];
+  /** A body of another form than problem details: JSON text. */
+  readonly json?: string;
   /** The connection cannot be used again: a body was left unread. */
   readonly close?: boolean;
 }

@@ -25,6 +25,8 @@ export interface ReadContext {
   readonly streamRoot: string;
   readonly longPollMs: number;
   readonly sseMs: number;
+  /** How SSE carries `text/*`: "literal-text" loses the space that a line starts with, as the reference server does. */
+  readonly textEvents: "text" | "literal-text";
   readonly cursorSchedule: CursorSchedule;
   /** Null when nothing is compressed. */
   readonly compressor: Compressor | null;

@@ -21,6 +21,9 @@ import { badRequest, faultProblem, problemBody } from "./problem.ts";
 import type { Problem } from "./problem.ts";
 import { absent, startOf } from "./read-context.ts";
 import type { ReadContext } from "./read-context.ts";
+import { controlRoute } from "./subscription-routes.ts";
+import { serveControl } from "./subscriptions.ts";
+import type { SubscriptionContext } from "./subscriptions.ts";
 import { sse } from "./sse.ts";
 import { hasBody, post, put, remove } from "./writes.ts";
 import type { WriteContext } from "./writes.ts";
@@ -59,7 +62,11 @@ export interface HttpLog {
   error(facts: object, message: string): void;
 }
 
-export type HttpContext = ReadContext & WriteContext;
+export type HttpContext = ReadContext &
+  WriteContext & {
+    /** Null when there are none here. */
+    readonly subscriptions: SubscriptionContext | null;
+  };
 
 /** Sees a request before it is routed; `true` when it has answered it, or never will. */
 export type Gate = (request: IncomingMessage, response: ServerResponse) => boolean | Promise<boolean>;
@@ -72,6 +79,8 @@ export interface HttpPorts {
   readonly gate: Gate | null;
   /** URL path above all streams, without a slash at its end; "" when every path is a stream's. */
   readonly streamRoot: string;
+  /** URL path above the control APIs (protocol section 6); `__ds` below the stream root by default. */
+  readonly controlPrefix?: string;
   readonly log: HttpLog;
 }
 
@@ -136,6 +145,11 @@ function route(ports: HttpPorts, request: IncomingMessage, response: ServerRespo
     const detail = `the request target is longer than ${URL_BYTES_MAX} bytes`;
     sendProblem(request, response, { status: 414, code: "uri-too-long", detail, close: true });
     return Promise.resolve();
+  }
+  if (context.subscriptions !== null) {
+    // Before streams are looked for: no stream is below this (protocol section 6).
+    const control = controlRoute(ports.controlPrefix ?? `${ports.streamRoot}/__ds`, target);
+    if (control !== null) return serveControl(context.subscriptions, new Exchange(request, response, "", ""), control);
   }
   const path = streamPath(ports.streamRoot, target);
   const refused = "problem" in path ? path.problem : encodingProblem(request);

@@ -13,14 +13,12 @@ import {
   RESPONSE_HEADER,
   StreamError,
 } from "@coldbrook/core";
-import type { Position, StreamState } from "@coldbrook/core";
+import type { DataKind, Position, StreamState } from "@coldbrook/core";
 import type { Stream } from "../engine/stream.ts";
 import type { Exchange } from "./exchange.ts";
 import { drained, dropWhenStalled } from "./range-body.ts";
 import { tagHeaders, waiterProblem } from "./read-context.ts";
 import type { ReadContext, Start } from "./read-context.ts";
-
-type DataKind = "json" | "text" | "base64";
 
 interface SharedEvent {
   readonly from: Position;
@@ -61,7 +59,7 @@ class Subscriber {
     this.#at = start.from;
     this.#cursor = start.query.cursor;
     const { contentType } = start.state.identity.config;
-    this.#kind = isJson(contentType) ? "json" : isText(contentType) ? "text" : "base64";
+    this.#kind = isJson(contentType) ? "json" : isText(contentType) ? context.textEvents : "base64";
   }
 
   async run(): Promise<void> {

@@ -57,7 +57,8 @@ export async function put(context: WriteContext, exchange: Exchange): Promise<vo
       ? context.engine.create(exchange.path, create, body.bytes)
       : context.engine.fork(exchange.path, { create, fork: fork.request }, body.bytes)
   ).finally(body.release);
-  if (result.kind === "no-source") return exchange.problem(noSource("there is no stream to fork at Stream-Forked-From"));
+  if (result.kind === "no-source")
+    return exchange.problem(noSource("there is no stream to fork at Stream-Forked-From"));
   if (result.kind === "bad") return exchange.problem(badRequest(result.detail));
   if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
   if (result.kind === "conflict")
@@ -210,7 +211,7 @@ function refusal(outcome: Refusal, streamHeaders: readonly string[]): Problem {
       return {
         status: 409,
         code: "stream-seq-regression",
-        detail: `Stream-Seq must be greater than "${outcome.last}"`,
+        detail: `sequence conflict: Stream-Seq must be greater than "${outcome.last}"`,
       };
     case "too-long":
       return { status: 413, code: "stream-too-long", detail: "the stream would pass 2^53-1 bytes" };

@@ -13,9 +13,11 @@ import {
   SEGMENT_HEADER_BYTES,
   StreamError,
 } from "@coldbrook/core";
-import type { BatchFrame, FrameHeader, Generation, HotExtent, Lsn, ProducerState, StreamState } from "@coldbrook/core";
+import type { BatchFrame, Generation, HotExtent, Lsn, ProducerState, StreamState } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
 import { Stream } from "../engine/stream.ts";
+import { SubscriptionReplay } from "../subscriptions/subscription-replay.ts";
+import type { ReplayedSubscription } from "../subscriptions/subscription-replay.ts";
 import { checkSegmentHeader } from "./segment-header.ts";
 import type { SegmentListing, WalStorage } from "./storage.ts";
 import type { RecoveredSegment, RecoveredWal } from "./wal.ts";
@@ -25,6 +27,8 @@ const BATCH_MAGIC: Buffer = Buffer.from("CBWB", "latin1");
 
 export interface Recovery {
   readonly streams: Stream[];
+  /** Those that the un-rolled WAL names. */
+  readonly subscriptions: readonly ReplayedSubscription[];
   readonly wal: RecoveredWal;
   /** Largest generation seen. */
   readonly generation: number;
@@ -83,6 +87,7 @@ export async function recover(options: RecoveryOptions): Promise<Recovery> {
     last === undefined ? options.rolledLsn : lastHasFrames ? lsn(last.base + segments.at(-1)!.bytes) : last.base;
   return {
     streams: replay.streams(),
+    subscriptions: replay.subscriptions(),
     wal: { segments, next, reuseNext: last !== undefined && !lastHasFrames },
     generation: replay.generation,
     released,
@@ -142,9 +147,11 @@ class Replay {
   generation = 0;
   readonly #options: RecoveryOptions;
   readonly #rebuilt = new Map<Generation, Rebuilt>();
+  readonly #subscriptions: SubscriptionReplay;
 
   constructor(options: RecoveryOptions) {
     this.#options = options;
+    this.#subscriptions = new SubscriptionReplay(options.catalog, options.appliedLsn);
   }
 
   /** Applies all whole batches; returns where they end in the file. */
@@ -183,6 +190,10 @@ class Replay {
     return hasLaterBatch(bytes, at, base) ? "a whole batch follows" : null;
   }
 
+  subscriptions(): ReplayedSubscription[] {
+    return this.#subscriptions.results();
+  }
+
   streams(): Stream[] {
     const streams: Stream[] = [];
     for (const { state, inCatalog, hot, producers } of this.#rebuilt.values()) {
@@ -201,13 +212,18 @@ class Replay {
 
   #apply({ header, headerAt, payloadAt }: BatchFrame, base: Lsn, file: string): void {
     const end = lsn(base + payloadAt + header.payloadBytes);
-    const known = this.#known(header.stream);
+    const where = `${file}: the frame at position ${headerAt}`;
     this.generation = Math.max(this.generation, header.stream);
+    if (header.kind === "subscription") {
+      located(where, () => this.#subscriptions.apply(header, end));
+      return;
+    }
+    const known = this.#known(header.stream);
     // The catalog has applied the stream's deletion and given it back.
     if (known.state === undefined && header.kind !== "create" && end <= this.#options.appliedLsn) return;
     if (header.kind === "create" && known.state === undefined && end <= this.#options.appliedLsn) return;
     const before = known.state;
-    known.state = follow(before, header, end, `${file}: the frame at position ${headerAt}`);
+    known.state = located(where, () => applyFrame(before, header, end));
     if (header.kind === "append" && (before === undefined || end > before.lsn)) {
       for (const { id, epoch, seq } of header.producers) known.producers.set(id, { epoch, seq });
     }
@@ -236,9 +252,10 @@ class Replay {
   }
 }
 
-function follow(state: StreamState | undefined, header: FrameHeader, end: Lsn, where: string): StreamState | undefined {
+/** Runs a step of the replay; a fault says where it is. */
+function located<T>(where: string, step: () => T): T {
   try {
-    return applyFrame(state, header, end);
+    return step();
   } catch (error) {
     if (error instanceof StreamError) throw new StreamError(error.code, `${where}: ${error.message}`, { cause: error });
     throw error;
