@@ -12,15 +12,12 @@ export interface RunningServer extends AsyncDisposable {
 
 export interface ServerKind {
   readonly name: string;
-  /** Commands, or their nouns, that the server has no answer to. */
-  readonly lacks: readonly string[];
   start(): Promise<RunningServer>;
 }
 
 export const SERVERS: readonly ServerKind[] = [
   {
     name: "Coldbrook",
-    lacks: ["sub"],
     async start() {
       const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-cli-data-"));
       const server = await startServer({
@@ -37,7 +34,6 @@ export const SERVERS: readonly ServerKind[] = [
   },
   {
     name: "the reference server",
-    lacks: [],
     async start() {
       const server = new DurableStreamTestServer({ port: 0, longPollTimeout: 1000, webhooks: true });
       const url = await server.start();
@@ -45,8 +41,3 @@ export const SERVERS: readonly ServerKind[] = [
     },
   },
 ];
-
-/** Whether a command line can be answered. */
-export function canAnswer({ lacks }: ServerKind, line: string): boolean {
-  return !lacks.some((word) => line === word || line.startsWith(`${word} `));
-}

@@ -19,6 +19,11 @@ async function survive(store: StoreKind): Promise<void> {
   expect(report.chains, "forks of forks of forks").toBeGreaterThan(0);
   expect(report.softDeletes, "soft deletes").toBeGreaterThan(0);
   expect(report.cascades, "cascades").toBeGreaterThan(0);
+  expect(report.wakes, "wakes").toBeGreaterThan(ROUNDS);
+  expect(report.claims, "claims").toBeGreaterThan(ROUNDS);
+  expect(report.acksOfSubscriptions, "acks of subscriptions").toBeGreaterThan(ROUNDS);
+  expect(report.webhooks, "webhooks").toBeGreaterThan(ROUNDS);
+  expect(report.retries, "webhooks delivered again").toBeGreaterThan(0);
 }
 
 test(

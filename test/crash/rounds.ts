@@ -6,6 +6,9 @@ import { until, within } from "../process/until.ts";
 import { History } from "./history.ts";
 import { checkAfterRestart } from "./oracle.ts";
 import { SeededRandom } from "./random.ts";
+import type { SubscriptionCounts } from "./subscriptions/book.ts";
+import { SubscriptionLoad } from "./subscriptions/load.ts";
+import { SUBSCRIPTION_ARGS, SubscriptionRig } from "./subscriptions/rig.ts";
 import { Load } from "./workload.ts";
 
 /** Everything rolls: small segments, small chunks, short ages. */
@@ -20,6 +23,8 @@ export const ROLLING_ARGS: readonly string[] = [
 
 const SLOTS = 40;
 const RECOVERY_KILL_EVERY = 4;
+/** Rounds after which, for once, nothing is written until every subscription has come to every tail. */
+const DRAIN_EVERY = 5;
 const LOAD_BOUND_MS = 60_000;
 
 export interface CrashSetup {
@@ -31,7 +36,7 @@ export interface CrashSetup {
   readonly entry?: string;
 }
 
-export interface CrashReport {
+export interface CrashReport extends SubscriptionCounts {
   readonly kills: number;
   readonly killsInRecovery: number;
   readonly acks: number;
@@ -50,6 +55,8 @@ export class CrashRun {
   readonly random: SeededRandom;
   readonly #setup: CrashSetup;
   #startMs = 500;
+  /** The subscriptions of a run that has some. */
+  subscriptions: SubscriptionRig | null = null;
   happened = 0;
   absent = 0;
 
@@ -59,10 +66,17 @@ export class CrashRun {
     this.random = new SeededRandom(setup.seed);
   }
 
+  /** From here on subscriptions are part of the load and of what is checked; the caller closes them. */
+  async withSubscriptions(): Promise<SubscriptionRig> {
+    const { seed } = this.#setup;
+    this.subscriptions = await SubscriptionRig.open(`woken-${seed}`, seed, this.history.violations);
+    return this.subscriptions;
+  }
+
   options(extra: { entry?: string; env?: Readonly<Record<string, string>> } = {}): ServerOptions {
     const { dataDir, storeArgs, env, entry } = this.#setup;
     return {
-      args: ["--data-dir", dataDir, ...storeArgs, ...ROLLING_ARGS],
+      args: ["--data-dir", dataDir, ...storeArgs, ...ROLLING_ARGS, ...SUBSCRIPTION_ARGS],
       env: { ...env, ...extra.env },
       entry: extra.entry ?? entry ?? COLDBROOK_BIN,
     };
@@ -76,6 +90,7 @@ export class CrashRun {
   }
 
   async verify(server: ServerProcess): Promise<void> {
+    await this.subscriptions?.attach(server.url);
     using client = new StreamClient(server.url);
     const report = await checkAfterRestart(this.history, client, this.random);
     this.happened += report.happened;
@@ -87,6 +102,7 @@ export class CrashRun {
     using client = new StreamClient(server.url);
     const goal = this.history.acks + this.random.integer(300, 2_500);
     const load = new Load(this.history, client, seed, { readers: true, lossExpected: false });
+    const others = this.subscriptions === null ? null : new SubscriptionLoad(this.subscriptions, client, seed, false);
     try {
       await until(
         `${goal} acknowledgements`,
@@ -95,8 +111,10 @@ export class CrashRun {
       );
     } finally {
       load.expectLoss();
+      others?.expectLoss();
       await server.kill9();
-      await within("the end of writers and readers", 30_000, load.stop());
+      this.subscriptions?.detach();
+      await within("the end of writers, readers and workers", 30_000, Promise.all([load.stop(), others?.stop()]));
     }
     this.#throwViolations();
   }
@@ -129,8 +147,16 @@ export class CrashRun {
     return early;
   }
 
+  /** Every subscription comes to every tail. */
+  async drain(): Promise<void> {
+    await this.subscriptions?.drain();
+    this.#throwViolations();
+  }
+
   /** Graceful end, `coldbrook check`, and one more start on what is left. */
   async finish(server: ServerProcess): Promise<void> {
+    await this.drain();
+    this.subscriptions?.detach();
     const code = await server.stop();
     if (code !== 0) throw new Error(`SIGTERM ended with exit code ${code}${server.tailOfLog()}`);
     const { dataDir, storeArgs, env } = this.#setup;
@@ -138,6 +164,7 @@ export class CrashRun {
     if (check.code !== 0) throw new Error(`coldbrook check: exit code ${check.code}\n${check.output}`);
     await using again = await this.start();
     await this.verify(again);
+    this.subscriptions?.detach();
     if ((await again.stop()) !== 0) throw new Error(`the second SIGTERM did not end cleanly${again.tailOfLog()}`);
   }
 }
@@ -145,6 +172,7 @@ export class CrashRun {
 /** `rounds` kills, one in four of them in recovery. @throws Error naming the seed, the round and the violations */
 export async function killRounds(setup: CrashSetup, rounds: number): Promise<CrashReport> {
   const run = new CrashRun(setup);
+  await using subscriptions = await run.withSubscriptions();
   let killsInRecovery = 0;
   let server: ServerProcess | undefined;
   let round = 0;
@@ -157,6 +185,7 @@ export async function killRounds(setup: CrashSetup, rounds: number): Promise<Cra
       }
       server = await run.start();
       await run.verify(server);
+      if (round % DRAIN_EVERY === 0) await run.drain();
       await run.killUnderLoad(server, setup.seed + round);
     }
     server = await run.start();
@@ -171,5 +200,5 @@ export async function killRounds(setup: CrashSetup, rounds: number): Promise<Cra
     await server?.[Symbol.asyncDispose]();
   }
   const { history, happened, absent } = run;
-  return { kills: rounds, killsInRecovery, acks: history.acks, happened, absent, ...history.counts };
+  return { kills: rounds, killsInRecovery, acks: history.acks, happened, absent, ...history.counts, ...subscriptions.book.counts };
 }

@@ -14,6 +14,11 @@ const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
 const readme = await readFile(path.join(ROOT, "README.md"), "utf8");
 
 const SHOWN_HOST = "127.0.0.1:4437";
+/** Defaults that follow from other settings. */
+const DERIVED: Readonly<Record<string, string>> = {
+  store: "file:<data-dir>/objects",
+  "public-url": "the listening one",
+};
 /** Printed between two blocks; no output holds it. */
 const SEPARATOR = "\u001E";
 const SESSION_BOUND_MS = 60_000;
@@ -145,7 +150,7 @@ test("the table of settings is the server's own", () => {
   const expected = Object.values(SETTINGS).map((row) => [
     `--${row.flag}`,
     row.environment,
-    row.fallback === "" ? "file:<data-dir>/objects" : row.fallback,
+    row.fallback === "" ? DERIVED[row.flag] : row.fallback,
     row.meaning,
   ]);
   expect(tableRows(section("Settings"))).toEqual(expected);

@@ -82,15 +82,17 @@ function serve(settings: Settings, ports: ShardPorts, { front, shard, keys }: Pa
   const controlUrl = `${settings.publicUrl || front.url}${settings.streamRoot}/__ds`;
   const subscriptions = new SubscriptionHost({ ...settings, ...ports, engine: shard.engine, keys, controlUrl });
   front.serve(shard, subscriptions.context);
+  const end = async (): Promise<void> => {
+    await front.close();
+    await subscriptions.close();
+    await shard.close();
+    release();
+  };
+  let ending: Promise<void> | null = null;
   return {
     url: front.url,
     engine: shard.engine,
     connect: () => front.connect(),
-    close: async (): Promise<void> => {
-      await front.close();
-      await subscriptions.close();
-      await shard.close();
-      release();
-    },
+    close: () => (ending ??= end()),
   };
 }

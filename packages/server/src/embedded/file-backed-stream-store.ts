@@ -43,8 +43,8 @@ export class FileBackedStreamStore extends EngineFace {
   #phase: Phase = "closed";
   #engine: DirectoryEngine | null = null;
   #opening: Promise<DirectoryEngine> | null = null;
-  /** The last close, and the opening that it undoes. */
-  #ending: { readonly of: Promise<DirectoryEngine>; readonly done: Promise<void> } | null = null;
+  /** The last close. */
+  #ending: Promise<void> | null = null;
 
   /** Begins to open the directory, which is made if it is missing. `maxFileHandles` is of no use here: streams hold no files open. */
   constructor(options: FileBackedStreamStoreOptions) {
@@ -63,23 +63,42 @@ export class FileBackedStreamStore extends EngineFace {
 
   /** The engine behind the store, for a server of its own. */
   directory(): Promise<DirectoryEngine> {
-    this.#opening ??= this.#openNow();
-    return this.#opening;
+    if (this.#opening !== null) return this.#opening;
+    const opening = this.#openNow();
+    this.#opening = opening;
+    // After a failure the next call tries again.
+    opening.catch(() => {
+      if (this.#opening === opening) this.#opening = null;
+    });
+    return opening;
   }
 
   /** Resolves when everything is on disk and the directory is free. */
   async close(): Promise<void> {
     this.cancelAllWaits();
     const opening = this.#opening;
-    if (opening !== null && this.#ending?.of !== opening) this.#ending = { of: opening, done: this.#end(opening) };
-    await this.#ending?.done;
+    if (opening !== null) {
+      this.#opening = null;
+      this.#ending = this.#end(opening);
+    }
+    await this.#ending;
+  }
+
+  /** A closed store is not opened again by a late call: the directory may be another one's by now. */
+  #used(): Promise<DirectoryEngine> {
+    if (this.#opening === null && this.#phase !== "failed") return Promise.reject(this.#notOpen());
+    return this.directory();
   }
 
   protected override get open(): OpenEngine {
     if (this.#engine !== null) return this.#engine;
+    throw this.#notOpen();
+  }
+
+  #notOpen(): Error {
     const advice =
       this.#phase === "opening" ? "await its ready() first, or the start() of its server" : "open it with ready()";
-    throw new Error(
+    return new Error(
       `The store in ${this.#dataDir} is ${this.#phase === "opening" ? "still opening" : "not open"}: ${advice}`,
     );
   }
@@ -90,7 +109,7 @@ export class FileBackedStreamStore extends EngineFace {
 
   /** The new stream, or the one that is there when it was asked for alike. @throws Error for one that is there otherwise, and for a fork that cannot be made */
   async create(path: string, options: CreateOptions = {}): Promise<Stream> {
-    const { engine } = await this.directory();
+    const { engine } = await this.#used();
     const target = pathFor(path);
     const request = createRequest(options);
     const fork = forkRequest(options);
@@ -104,7 +123,7 @@ export class FileBackedStreamStore extends EngineFace {
 
   /** Whether there was a stream. One with forks is kept for them under its name. */
   async delete(path: string): Promise<boolean> {
-    const { engine } = await this.directory();
+    const { engine } = await this.#used();
     if (this.presence(path) === "none") return false;
     return (await engine.remove(pathFor(path))) !== "missing";
   }
@@ -116,7 +135,7 @@ export class FileBackedStreamStore extends EngineFace {
   async append(path: string, data: Uint8Array, options: AppendOptions = {}): Promise<StreamMessage | AppendResult> {
     // The caller may change its buffer while the store opens.
     const given = Uint8Array.from(data);
-    const { engine } = await this.directory();
+    const { engine } = await this.#used();
     const facts = this.appendFacts(path, appendInput(given, options, this.contentTypeOf(path)));
     return appended(facts, await engine.append(pathFor(path), facts.input));
   }
@@ -128,13 +147,13 @@ export class FileBackedStreamStore extends EngineFace {
 
   /** Null when there is no such stream. @throws Error when it is soft-deleted */
   async closeStream(path: string): Promise<CloseResult | null> {
-    const { engine } = await this.directory();
+    const { engine } = await this.#used();
     if (this.presence(path) === "none") return null;
     return closed(path, await engine.append(pathFor(path), closeInput(null)));
   }
 
   async closeStreamWithProducer(path: string, options: ProducerCloseOptions): Promise<ProducerCloseResult | null> {
-    const { engine } = await this.directory();
+    const { engine } = await this.#used();
     if (this.presence(path) === "none") return null;
     const facts = this.appendFacts(path, closeInput(options));
     return producerClosed(facts, await engine.append(pathFor(path), facts.input));
@@ -142,7 +161,7 @@ export class FileBackedStreamStore extends EngineFace {
 
   /** All messages past the offset, which is the start when it is missing. @throws Error when there is no such stream */
   async read(path: string, offset?: string): Promise<ReadResult> {
-    const { reader } = await this.directory();
+    const { reader } = await this.#used();
     const known = this.needed(path);
     return { messages: await messagesOf(reader, known, this.positionOf(known, offset)), upToDate: true };
   }
@@ -156,7 +175,7 @@ export class FileBackedStreamStore extends EngineFace {
 
   /** Deletes all streams. */
   async clear(): Promise<void> {
-    await this.directory();
+    await this.#used();
     this.cancelAllWaits();
     // A stream that is kept for its forks goes with the last of them.
     for (const path of this.list()) await this.delete(path);
@@ -164,24 +183,21 @@ export class FileBackedStreamStore extends EngineFace {
 
   async #end(opening: Promise<DirectoryEngine>): Promise<void> {
     const engine = await opening.catch(() => null);
-    if (engine === null) return;
-    this.#opening = null;
     this.#engine = null;
-    this.#phase = "closed";
-    await engine.close();
+    if (this.#opening === null) this.#phase = "closed";
+    await engine?.close();
   }
 
   async #openNow(): Promise<DirectoryEngine> {
     this.#phase = "opening";
     try {
       // The directory is ours to take once the close before has given it free.
-      await this.#ending?.done;
+      await this.#ending?.catch(() => undefined);
       this.#engine = await DirectoryEngine.open(this.#dataDir);
       this.#phase = "open";
       return this.#engine;
     } catch (error) {
       this.#phase = "failed";
-      this.#opening = null;
       throw error;
     }
   }

@@ -76,6 +76,7 @@ export class Settlement {
     }
     if (state.deleted) {
       this.#hotExtents -= stream.hot.length;
+      for (const extent of stream.hot) extent.memory = null;
       stream.hot = [];
       this.#ports.table.unname(stream);
     }

@@ -67,13 +67,12 @@ async function linkAll(
   return true;
 }
 
-/** The pattern up to its first segment that is not plainly itself: what all paths that it matches begin with. */
+/** What all paths that the pattern matches begin with: its segments before the first that is not plainly itself. */
 function literalBeginning(pattern: string): string {
   const segments = pattern.split("/");
   const first = segments.findIndex((segment) => segment.includes("*") || /%2A/i.test(segment));
   if (first < 0) return pattern;
-  return segments
-    .slice(0, first)
-    .map((segment) => `${segment}/`)
-    .join("");
+  const plain = segments.slice(0, first).join("/");
+  // `**` may also be no segment at all, and then no slash is before it.
+  return first === 0 || segments[first] === "**" ? plain : `${plain}/`;
 }

@@ -155,6 +155,8 @@ export class Deliveries {
       subscription.startedWakeId = subscription.pending.wake?.wakeId ?? null;
     }
     if (subscription.lastBatch !== null) await durable(subscription.lastBatch);
+    // Another run has taken it over meanwhile.
+    if (subscription.delivery !== "queued") return;
     const { wake, generation, deleted } = subscription.pending;
     if (wake === null || deleted || this.#closed) {
       subscription.delivery = null;
@@ -187,39 +189,44 @@ export class Deliveries {
     const { subscriptions, controlUrl } = this.#ports;
     const streams = streamInfos(subscriptions.book, subscription);
     const { pending } = subscription;
-    const token = this.#tokens.mint(subscription, "callback");
+    const token = this.#tokens.mint(subscription, pending.generation, "callback");
     const url = `${controlUrl}/subscriptions/${encodeURIComponent(pending.name)}/callback`;
     const snapshot = new Map<string, string>();
     for (const { path, tail_offset: tail, has_pending: hasWork } of streams) if (hasWork) snapshot.set(path, tail);
     return { body: Buffer.from(JSON.stringify(wakeNotification(pending, streams, { url, token }))), snapshot };
   }
 
+  /** Nothing follows from the answer to a wake that is over. */
   #conclude(subscription: Subscription, sent: Sent, answer: WebhookAnswer): void {
-    const { subscriptions, clock, random } = this.#ports;
-    const { book } = subscriptions;
-    const state = subscription.pending;
+    const { subscriptions, clock } = this.#ports;
+    if (subscription.pending.wake?.wakeId !== sent.ref.wakeId) return;
     const now = clock();
+    const isPutOff = answer.kind === "failed" && answer.reason === "busy";
+    const change = isPutOff ? null : this.#outcome(subscription, sent, answer, now);
     // What cannot be recorded has not happened: the receiver gets it again.
-    if (subscriptions.isFull || (answer.kind === "failed" && answer.reason === "busy")) {
+    if (isPutOff || (change !== null && subscriptions.isFull)) {
       subscription.notBeforeMs = now + BUSY_MS;
-      return;
+    } else if (change !== null) {
+      subscriptions.book.enqueue(subscription, change, now);
+      if (change.wake === null) subscriptions.book.rewake(subscription, now);
     }
-    const log = (change: SubscriptionChange | null): boolean => {
-      if (change !== null) book.enqueue(subscription, change, now);
-      return change !== null;
-    };
+  }
+
+  /** Null when there is nothing to record. */
+  #outcome(subscription: Subscription, sent: Sent, answer: WebhookAnswer, now: number): SubscriptionChange | null {
+    const { pending: state } = subscription;
     if (answer.kind === "failed" || answer.status < 200 || answer.status > 299) {
-      log(decideFailed(state, sent.ref, now, random()));
-    } else if (!isDone(answer.body)) {
-      log(decideDelivered(state, sent.ref));
-    } else {
-      const links = new Map<string, SubscriptionLink>();
-      for (const path of sent.snapshot.keys()) {
-        const link = book.links.load(subscription, path);
-        if (link !== undefined) links.set(path, link);
-      }
-      if (log(decideDone(state, sent.ref, sent.snapshot, links))) book.rewake(subscription, now);
+      return decideFailed(state, sent.ref, now, this.#ports.random());
     }
+    if (!isDone(answer.body)) return decideDelivered(state, sent.ref);
+    const { book } = this.#ports.subscriptions;
+    const links = new Map<string, SubscriptionLink>();
+    for (const [path, tail] of sent.snapshot) {
+      const link = book.links.load(subscription, path);
+      // Another stream may have the path by now, whose cursor must not be one of the old one's.
+      if (link !== undefined && book.has(path, tail)) links.set(path, link);
+    }
+    return decideDone(state, sent.ref, sent.snapshot, links);
   }
 }
 

@@ -14,9 +14,13 @@ import {
   linkChange,
   offsetAt,
   ownStart,
+  parseOffset,
   pendingOf,
+  position,
+  resolveOffset,
   subscriptionFrame,
   createdFrame,
+  ZERO_OFFSET,
 } from "@coldbrook/core";
 import type {
   Clock,
@@ -88,14 +92,14 @@ export class SubscriptionBook {
   /** The stream was created in this turn; `bytes` are its own. @throws StreamError corrupt-catalog */
   created(stream: Stream, bytes: number, nowMs: number): void {
     const { identity, tail } = stream.pending;
-    if (this.table.size === 0 || tail === 0) return;
-    const start = ownStart(identity);
-    this.#arrive({
-      stream,
-      tailBefore: () => (start === 0 ? null : offsetAt(identity, start)),
-      discovers: bytes > 0,
-      nowMs,
-    });
+    if (this.table.size === 0) return;
+    if (tail > 0) {
+      const start = ownStart(identity);
+      const tailBefore = (): string | null => (start === 0 ? null : offsetAt(identity, start));
+      this.#arrive({ stream, tailBefore, discovers: bytes > 0, nowMs });
+    }
+    const path = this.#relative(stream);
+    if (path !== null) this.#announceOn(path, nowMs);
   }
 
   /** The stream was deleted in this turn, if only softly. @throws StreamError corrupt-catalog */
@@ -123,6 +127,7 @@ export class SubscriptionBook {
   /** Puts a change on its way to the disk: it is the pending state from here on. */
   enqueue(subscription: Subscription, change: SubscriptionChange, nowMs: number): Batch {
     const batch = this.#enqueueFrame(subscription, subscriptionFrame(subscription.id, nowMs, change));
+    this.#dropDone(subscription, change.links);
     if (change.deleted) {
       this.table.unmatch(subscription);
       subscription.work = null;
@@ -165,6 +170,15 @@ export class SubscriptionBook {
     await subscription.scan;
   }
 
+  /** Whether the offset is one of the stream that has the path now, as far as that is durable. @throws StreamError corrupt-catalog */
+  has(path: string, offset: string): boolean {
+    if (offset === ZERO_OFFSET) return true;
+    if (this.tails(path).durable === null) return false;
+    const { identity, tail } = this.#ports.streams.lookUp(this.#ports.pathPrefix + path)!.durable!;
+    const at = parseOffset(offset);
+    return at.kind === "at" && resolveOffset(identity, tail, position(0), at).kind === "position";
+  }
+
   /** @throws StreamError corrupt-catalog */
   tails(path: string): Tails {
     const stream = this.#ports.streams.lookUp(this.#ports.pathPrefix + path);
@@ -199,6 +213,14 @@ export class SubscriptionBook {
     if (frame.links.some((link) => link.explicit && isNew(link))) this.table.relinked();
     const entries = this.links.apply(subscription, frame);
     return this.#ports.queue().subscription(subscription, frame, entries);
+  }
+
+  /** Notes of what is acknowledged go at once, or whoever ends the wake would go through all of them in one turn. */
+  #dropDone({ work }: Subscription, links: readonly SubscriptionLink[]): void {
+    if (work === null) return;
+    for (const link of links) {
+      if (work.has(link.path) && !pendingOf(link, this.tails(link.path).pending)) work.delete(link.path);
+    }
   }
 
   /** A wake's event may itself be an append that wakes others: they take their turns instead of going ever deeper. */
@@ -275,6 +297,14 @@ export class SubscriptionBook {
       subscription.work.add(path);
     });
     subscription.workKnown = true;
+  }
+
+  /** A wake stream has come to be: wakes that nobody has claimed are told of, since their events went nowhere. */
+  #announceOn(wakeStream: string, nowMs: number): void {
+    for (const subscription of this.table.wakingOn(wakeStream)) {
+      const { wake } = subscription.pending;
+      if (wake !== null && wake.holder === null) this.#events.announce(subscription, nowMs);
+    }
   }
 
   /** The stream's path as subscriptions write it; null when they cannot. */

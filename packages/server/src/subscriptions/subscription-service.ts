@@ -209,7 +209,7 @@ export class SubscriptionService {
     if (result.kind !== "granted") return result;
     const { subscription, wakeId, generation } = result;
     const streams = streamInfos(this.#book, subscription);
-    const token = this.#tokens.mint(subscription, "claim");
+    const token = this.#tokens.mint(subscription, generation, "claim");
     return { kind: "claimed", wakeId, generation, token, streams, leaseTtlMs: subscription.pending.config.leaseTtlMs };
   }
 
@@ -231,6 +231,11 @@ export class SubscriptionService {
       }
       const decision = decideAck(known.pending, { endpoint, token, request, links, tails, nowMs: now });
       if (decision.kind === "refused") return { batch: known.lastBatch, answer: () => decision };
+      const foreign = decision.change.links.find(({ path, acked }) => !this.#book.has(path, acked));
+      if (foreign !== undefined) {
+        const detail = `ack of ${foreign.path} at an offset that the stream which has the path now does not have`;
+        return { batch: known.lastBatch, answer: () => refuse("INVALID_OFFSET", detail) };
+      }
       this.#ports.queue().admit();
       const batch = this.#book.enqueue(known, decision.change, now);
       const nextWake = decision.done && this.#book.rewake(known, now);

@@ -24,6 +24,7 @@ export interface MatchList {
 }
 
 const NONE: readonly Match[] = [];
+const NOBODY: readonly Subscription[] = [];
 
 export class SubscriptionTable {
   readonly #catalog: Catalog;
@@ -31,6 +32,7 @@ export class SubscriptionTable {
   readonly #byName = new Map<string, Subscription>();
   readonly #byId = new Map<Generation, Subscription>();
   readonly #patterns = new GlobIndex<Subscription>();
+  readonly #byWakeStream = new Map<string, Set<Subscription>>();
   #version = 0;
 
   constructor(catalog: Catalog, links: SubscriptionLinks) {
@@ -58,13 +60,20 @@ export class SubscriptionTable {
     if (deleted) return;
     this.#byName.set(name, subscription);
     if (config.pattern !== null) this.#patterns.add(config.pattern, subscription);
+    if (config.wakeStream !== null) {
+      const others = this.#byWakeStream.get(config.wakeStream);
+      if (others === undefined) this.#byWakeStream.set(config.wakeStream, new Set([subscription]));
+      else others.add(subscription);
+    }
     this.#version += 1;
   }
 
   /** It is deleted, if perhaps not durably: no append wakes it any more. */
   unmatch(subscription: Subscription): void {
-    const { pattern } = subscription.pending.config;
+    const { pattern, wakeStream } = subscription.pending.config;
     if (pattern !== null) this.#patterns.remove(pattern, subscription);
+    const others = wakeStream === null ? undefined : this.#byWakeStream.get(wakeStream);
+    if (others?.delete(subscription) === true && others.size === 0) this.#byWakeStream.delete(wakeStream!);
     this.#version += 1;
   }
 
@@ -73,6 +82,11 @@ export class SubscriptionTable {
     const { name } = subscription.pending;
     this.#byId.delete(subscription.id);
     if (this.#byName.get(name) === subscription) this.#byName.delete(name);
+  }
+
+  /** Those whose wakes are told of on that path. */
+  wakingOn(path: string): Iterable<Subscription> {
+    return this.#byWakeStream.get(path) ?? NOBODY;
   }
 
   /** Explicit links were added. */

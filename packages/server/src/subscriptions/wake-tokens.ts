@@ -17,10 +17,10 @@ export class WakeTokens {
     this.#clock = clock;
   }
 
-  /** For the subscription's wake in flight. */
-  mint({ id, pending }: Subscription, kind: TokenKind): string {
+  /** For the subscription's wake of that number. */
+  mint({ id }: Subscription, generation: number, kind: TokenKind): string {
     const exp = Math.floor(this.#clock() / 1000) + TOKEN_SECONDS;
-    return mintToken(this.#secret, { sub: String(id), gen: pending.generation, kind, exp });
+    return mintToken(this.#secret, { sub: String(id), gen: generation, kind, exp });
   }
 
   /** What the token says, or why it is none for such a request of this subscription. */
