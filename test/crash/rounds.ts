@@ -6,7 +6,7 @@ import { until, within } from "../process/until.ts";
 import { History } from "./history.ts";
 import { checkAfterRestart } from "./oracle.ts";
 import { SeededRandom } from "./random.ts";
-import type { SubscriptionCounts } from "./subscriptions/book.ts";
+import type { SubscriptionBook, SubscriptionCounts } from "./subscriptions/book.ts";
 import { SubscriptionLoad } from "./subscriptions/load.ts";
 import { SUBSCRIPTION_ARGS, SubscriptionRig } from "./subscriptions/rig.ts";
 import { Load } from "./workload.ts";
@@ -23,8 +23,8 @@ export const ROLLING_ARGS: readonly string[] = [
 
 const SLOTS = 40;
 const RECOVERY_KILL_EVERY = 4;
-/** Rounds after which, for once, nothing is written until every subscription has come to every tail. */
-const DRAIN_EVERY = 5;
+/** Of so many rounds one begins with a pause in which every subscription comes to every tail. */
+const DRAIN_EVERY = 3;
 const LOAD_BOUND_MS = 60_000;
 
 export interface CrashSetup {
@@ -67,9 +67,9 @@ export class CrashRun {
   }
 
   /** From here on subscriptions are part of the load and of what is checked; the caller closes them. */
-  async withSubscriptions(): Promise<SubscriptionRig> {
+  async withSubscriptions(book?: SubscriptionBook): Promise<SubscriptionRig> {
     const { seed } = this.#setup;
-    this.subscriptions = await SubscriptionRig.open(`woken-${seed}`, seed, this.history.violations);
+    this.subscriptions = await SubscriptionRig.open(`woken-${seed}`, seed, this.history.violations, book);
     return this.subscriptions;
   }
 
@@ -200,5 +200,13 @@ export async function killRounds(setup: CrashSetup, rounds: number): Promise<Cra
     await server?.[Symbol.asyncDispose]();
   }
   const { history, happened, absent } = run;
-  return { kills: rounds, killsInRecovery, acks: history.acks, happened, absent, ...history.counts, ...subscriptions.book.counts };
+  return {
+    kills: rounds,
+    killsInRecovery,
+    acks: history.acks,
+    happened,
+    absent,
+    ...history.counts,
+    ...subscriptions.book.counts,
+  };
 }

@@ -86,7 +86,8 @@ export class Leases {
     this.see(generation);
     const known = this.#holds.get(generation);
     if (known !== undefined) {
-      if (known.wakeId !== wakeId) this.fail(`generation ${generation} is wake ${known.wakeId}, and wake ${wakeId} too`);
+      if (known.wakeId !== wakeId)
+        this.fail(`generation ${generation} is wake ${known.wakeId}, and wake ${wakeId} too`);
       return known;
     }
     if (this.#wakeIds.has(wakeId)) {
@@ -105,7 +106,8 @@ export class Leases {
   /** An ack, callback or release was answered 2xx; `ended` when that ends the wake. */
   accepted(hold: Hold, sent: SentFor, ended: boolean): void {
     const { generation } = hold;
-    if (sent.wasOver) this.fail(`generation ${generation} was over, yet a request of ${hold.worker} for it is accepted`);
+    if (sent.wasOver)
+      this.fail(`generation ${generation} was over, yet a request of ${hold.worker} for it is accepted`);
     if (sent.newestGeneration > generation) {
       const newer = sent.newestGeneration;
       this.fail(`generation ${generation} is accepted from ${hold.worker}, though ${newer} had been told: not fenced`);

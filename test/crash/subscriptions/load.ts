@@ -4,7 +4,9 @@ import { setTimeout as pause } from "node:timers/promises";
 import type { StreamClient } from "../../process/http.ts";
 import { Violation } from "../incarnation.ts";
 import { SeededRandom } from "../random.ts";
-import type { FollowedStream, SubscriptionLife, SubscriptionSlot } from "./book.ts";
+import type { SubscriptionSlot } from "./book.ts";
+import type { FollowedStream } from "./followed-stream.ts";
+import type { SubscriptionLife } from "./subscription-life.ts";
 import { checkSubscription } from "./oracle.ts";
 import {
   addLink,
@@ -77,9 +79,9 @@ export class SubscriptionLoad {
     if (life === undefined) {
       return createStream(book, this.#client, stream, random.chance(0.5) ? `created at ${book.tick()}` : null);
     }
-    if (stream.comesAndGoes && random.chance(0.02)) return deleteStream(this.#client, stream, life);
+    if (stream.comesAndGoes && random.chance(0.04)) return deleteStream(this.#client, stream, life);
     await append(this.#client, life, "x".repeat(random.integer(1, 60)));
-    await pause(random.chance(0.3) ? 0 : random.integer(2, 40));
+    await pause(random.chance(0.3) ? 0 : random.integer(10, 200));
   }
 
   async #own(slot: SubscriptionSlot, random: SeededRandom): Promise<void> {

@@ -2,7 +2,9 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { expectStatus, nextOffset, type StreamClient } from "../../process/http.ts";
 import { Violation } from "../incarnation.ts";
-import type { FollowedStream, StreamLife, SubscriptionBook, SubscriptionLife, SubscriptionSlot } from "./book.ts";
+import type { SubscriptionBook, SubscriptionSlot } from "./book.ts";
+import type { FollowedStream, StreamLife } from "./followed-stream.ts";
+import type { SubscriptionLife } from "./subscription-life.ts";
 import { checkAbsent, checkConfig, getSubscription } from "./requests.ts";
 import { doWork, WakeReader } from "./workers.ts";
 import type { SeededRandom } from "../random.ts";
@@ -31,13 +33,11 @@ export function settleSubscription(slot: SubscriptionSlot, isThere: boolean, tic
   const life = slot.current;
   if (!isThere) {
     if (life?.isThere === true) life.fail("it is gone");
-    if (life !== undefined) {
-      life.deleted = "yes";
-      slot.end();
-    }
-    for (const past of slot.past) past.buried = true;
-    return;
+    if (life !== undefined) life.deleted = "yes";
+    slot.end();
   }
+  for (const past of slot.past) past.buried = true;
+  if (!isThere) return;
   if (life === undefined) throw new Violation(`subscription ${slot.id} came back, or was never made, and is there`);
   life.deleted = "no";
   if (life.created === "yes") return;

@@ -2,9 +2,10 @@
 import { describeReply, expectStatus, nextOffset, type Reply, type StreamClient } from "../../process/http.ts";
 import { parseOffset } from "../../process/stored-bytes.ts";
 import { Violation } from "../incarnation.ts";
-import type { FollowedStream, ShownLink, ShownStream, StreamAck, SubscriptionBook } from "./book.ts";
-import { StreamLife, SubscriptionLife, type SubscriptionSlot } from "./book.ts";
+import type { SubscriptionBook, SubscriptionSlot } from "./book.ts";
+import { StreamLife, type FollowedStream } from "./followed-stream.ts";
 import type { Hold } from "./leases.ts";
+import { SubscriptionLife, type ShownLink, type ShownStream, type StreamAck } from "./subscription-life.ts";
 
 const ROOT = "__ds/subscriptions";
 const JSON_HEADERS = { "content-type": "application/json" };
@@ -111,7 +112,8 @@ export async function createSubscription(
 export async function reconfirm(client: StreamClient, life: SubscriptionLife, same: boolean): Promise<void> {
   const body = bodyOf(life, same ? life.name : `${life.name} in other words`);
   const reply = await client.request("PUT", `${ROOT}/${life.id}`, { headers: JSON_HEADERS, body });
-  if (reply.status !== (same ? 200 : 409)) life.fail(`PUT of ${same ? "the same" : "another"} one: ${describeReply(reply)}`);
+  if (reply.status !== (same ? 200 : 409))
+    life.fail(`PUT of ${same ? "the same" : "another"} one: ${describeReply(reply)}`);
   if (same) checkConfig(life, parseReply<SubscriptionShown>(reply));
 }
 

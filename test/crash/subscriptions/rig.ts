@@ -3,7 +3,9 @@ import { setTimeout as pause } from "node:timers/promises";
 import { ConnectionLost, StreamClient } from "../../process/http.ts";
 import { Violation } from "../incarnation.ts";
 import { SeededRandom } from "../random.ts";
-import { FollowedStream, SubscriptionBook, SubscriptionSlot, type SubscriptionLife } from "./book.ts";
+import { SubscriptionBook, SubscriptionSlot } from "./book.ts";
+import { FollowedStream } from "./followed-stream.ts";
+import type { SubscriptionLife } from "./subscription-life.ts";
 import { checkAll, drain } from "./oracle.ts";
 import { WebhookKeys, WebhookReceiver, type Jwk } from "./receiver.ts";
 import { parseReply, type Work } from "./requests.ts";
@@ -14,6 +16,7 @@ const LEASE_MS = 1_000;
 /** What a server under test needs beside its usual arguments. */
 export const SUBSCRIPTION_ARGS: readonly string[] = ["--webhook-loopback", "on"];
 
+/** Streams and subscriptions of every kind, of which some come and go. */
 function plant(prefix: string): SubscriptionBook {
   const steady = ["events/a", "events/b", "events/c", "events/deep/d", "extra/e", "other/f"];
   const fleeting = ["events/g", "events/deep/h", "extra/i"];
@@ -94,8 +97,12 @@ export class SubscriptionRig {
   }
 
   /** `violations` gets what is found in the background. */
-  static async open(prefix: string, seed: number, violations: Violation[]): Promise<SubscriptionRig> {
-    const book = plant(prefix);
+  static async open(
+    prefix: string,
+    seed: number,
+    violations: Violation[],
+    book: SubscriptionBook = plant(prefix),
+  ): Promise<SubscriptionRig> {
     const keys = new WebhookKeys();
     const random = new SeededRandom(seed);
     const later = (life: SubscriptionLife, work: Work): void => rig.#takeOver(life, work);
@@ -109,6 +116,11 @@ export class SubscriptionRig {
   /** Where subscriptions tell of their wakes. */
   get channel(): { readonly wakeRoot: string; readonly hookRoot: string } {
     return { wakeRoot: `${this.#prefix}/wake`, hookRoot: this.#receiver.url };
+  }
+
+  /** Whether the receiver does each webhook's work at once, and nothing else. */
+  set isDiligent(value: boolean) {
+    this.#desk.isDiligent = value;
   }
 
   violated(violation: Violation): void {
@@ -148,6 +160,7 @@ export class SubscriptionRig {
   async drain(): Promise<void> {
     const client = this.#client;
     if (client === null) throw new Error("there is no server to drain");
+    const { isDiligent } = this.#desk;
     this.#desk.isDiligent = true;
     try {
       await drain(this.book, client, this.#random, {
@@ -156,7 +169,7 @@ export class SubscriptionRig {
       });
       await checkAll(this.book, client);
     } finally {
-      this.#desk.isDiligent = false;
+      this.#desk.isDiligent = isDiligent;
     }
   }
 

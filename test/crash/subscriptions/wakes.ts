@@ -2,7 +2,8 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { Violation } from "../incarnation.ts";
 import type { SeededRandom } from "../random.ts";
-import type { ShownStream, SubscriptionBook, SubscriptionLife } from "./book.ts";
+import type { SubscriptionBook } from "./book.ts";
+import type { ShownStream, SubscriptionLife } from "./subscription-life.ts";
 import type { Call, CallAnswer, WebhookKeys } from "./receiver.ts";
 import { parseReply, type Work } from "./requests.ts";
 import { wholeAcks } from "./workers.ts";
@@ -44,7 +45,8 @@ export class WakeDesk {
     try {
       return await this.#answer(call);
     } catch (error) {
-      const violation = error instanceof Violation ? error : new Violation(`webhook: ${String(error)}`, { cause: error });
+      const violation =
+        error instanceof Violation ? error : new Violation(`webhook: ${String(error)}`, { cause: error });
       this.#ports.violated(violation);
       return { status: 500, body: "{}" };
     }

@@ -2,7 +2,8 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { ConnectionLost, expectStatus, nextOffset, type StreamClient } from "../../process/http.ts";
 import type { SeededRandom } from "../random.ts";
-import type { ShownStream, StreamAck, SubscriptionBook, SubscriptionLife } from "./book.ts";
+import type { SubscriptionBook } from "./book.ts";
+import type { ShownStream, StreamAck, SubscriptionLife } from "./subscription-life.ts";
 import { ack, claim, forge, parseReply, release, type Work } from "./requests.ts";
 
 const STYLES = { finish: 45, partly: 20, linger: 8, release: 8, forget: 6, zombie: 6, forge: 7 } as const;
@@ -148,12 +149,7 @@ export class PullWorker {
   }
 
   /** @throws ConnectionLost, Violation */
-  async step(
-    book: SubscriptionBook,
-    client: StreamClient,
-    random: SeededRandom,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async step(book: SubscriptionBook, client: StreamClient, random: SeededRandom, signal: AbortSignal): Promise<void> {
     if (this.#inHand !== null) {
       const work = this.#inHand;
       // The answer to its last request never came: it sends another, or is heard of no more.

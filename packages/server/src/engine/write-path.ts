@@ -3,7 +3,6 @@
  * and only then is the caller answered. An answer that rests on a pending state waits for it as well, so that nobody is told
  * what a crash could take back (invariants 1 to 3).
  */
-import { isUtf8 } from "node:buffer";
 import {
   decideAppend,
   decideCreate,
@@ -12,7 +11,6 @@ import {
   DEFAULT_CONTENT_TYPE,
   expiresAtMs,
   forkLineage,
-  frameJson,
   isExpired,
   isJson,
   touchDue,
@@ -23,7 +21,6 @@ import type {
   CreateRequest,
   FaultPoint,
   ForkRequest,
-  FramedJson,
   Generation,
   Position,
   ProducerState,
@@ -35,6 +32,7 @@ import type { Batch } from "../wal/group-commit.ts";
 import { Decisions, isUnsettled } from "./decisions.ts";
 import type { Decide, Decision } from "./decisions.ts";
 import type { ForkLinks } from "./fork-links.ts";
+import { frameBody } from "./frame-body.ts";
 import type { FrameQueue } from "./frame-queue.ts";
 import type { Stream } from "./stream.ts";
 import type { StreamTable } from "./stream-table.ts";
@@ -136,7 +134,7 @@ export class WritePath {
       if (decision.kind !== "create") return existing(stream!, decision);
       const kept = this.#retireExpired(stream);
       if (kept !== null) return kept;
-      const framed = frame(body, isJson(config.contentType), "create");
+      const framed = frameBody(body, isJson(config.contentType), "create");
       if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
       this.#queue.admit();
       if (stream !== undefined) this.#queue.delete(stream, "expired");
@@ -277,7 +275,7 @@ export class WritePath {
     const kept = this.#retireExpired(stream);
     if (kept !== null) return kept;
     const { config } = outcome;
-    const framed = frame(request.body, isJson(config.contentType), "create");
+    const framed = frameBody(request.body, isJson(config.contentType), "create");
     if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
     if (!Number.isSafeInteger(point! + framed.stored.length)) {
       return {
@@ -299,7 +297,7 @@ export class WritePath {
   }
 
   #decidePresent(stream: Stream, input: AppendInput, now: number): Decision<AppendResult> {
-    const framed = frame(input.body, isJson(stream.pending.identity.config.contentType), "append");
+    const framed = frameBody(input.body, isJson(stream.pending.identity.config.contentType), "append");
     const known = input.producer === null ? undefined : this.#producer(stream, input.producer.id);
     const outcome = decideAppend(stream.pending, known, {
       contentType: input.contentType,
@@ -346,11 +344,4 @@ function existing(
 ): Decision<CreateResult> {
   if (decision.kind === "conflict") return { batch: stream.lastBatch, answer: () => decision };
   return { batch: stream.lastBatch, answer: () => ({ kind: "exists", state: stream.durable! }) };
-}
-
-function frame(body: Uint8Array, json: boolean, mode: "create" | "append"): FramedJson {
-  if (body.length === 0) return { kind: "messages", stored: body, lengths: [] };
-  if (!json) return { kind: "messages", stored: body, lengths: [body.length] };
-  if (!isUtf8(body)) return { kind: "bad", detail: "the body is not valid UTF-8" };
-  return frameJson(body, Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("utf8"), mode);
 }

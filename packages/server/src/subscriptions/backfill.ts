@@ -53,7 +53,7 @@ async function linkAll(
   const changes: LinkChange[] = [];
   for (const stream of paths) {
     const path = stream.slice(pathPrefix.length);
-    if (path === subscription.pending.config.wakeStream || !globMatch(pattern, path)) continue;
+    if (book.table.isWakeStream(path) || !globMatch(pattern, path)) continue;
     const tail = book.tails(path).pending;
     if (tail !== null) changes.push(decideBackfill(book.links.load(subscription, path), path, tail));
   }

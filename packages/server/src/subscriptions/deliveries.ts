@@ -6,6 +6,7 @@
 import { decideDelivered, decideDone, decideFailed, wakeInFlight, wakeNotification } from "@coldbrook/core";
 import type { Clock, Random, SubscriptionChange, SubscriptionLink, WakeRef } from "@coldbrook/core";
 import { durable } from "../engine/decisions.ts";
+import { WEBHOOK_LIMITS } from "../webhook/webhook-client.ts";
 import type { WebhookAnswer, WebhookRequest } from "../webhook/webhook-client.ts";
 import { signWebhook } from "../webhook/webhook-signer.ts";
 import { streamInfos } from "./stream-infos.ts";
@@ -14,8 +15,9 @@ import type { Subscription } from "./subscription.ts";
 import type { Subscriptions, SubscriptionLog } from "./subscriptions.ts";
 import { WakeTokens } from "./wake-tokens.ts";
 
-const DELIVERIES_MAX = 512;
-const DELIVERIES_PER_HOST_MAX = 64;
+/** As many as the client makes at once: who waited in its queues would wait with a lease that runs. */
+const DELIVERIES_MAX = WEBHOOK_LIMITS.concurrency;
+const DELIVERIES_PER_HOST_MAX = WEBHOOK_LIMITS.perHostConcurrency;
 /** When one that could not be made, because the catalog is damaged, is looked at again. */
 const FAULT_MS = 60_000;
 /** When a delivery that our own limits refused is looked at again. */
@@ -86,7 +88,7 @@ export class Deliveries {
   }
 
   #enqueue(subscription: Subscription): void {
-    const { host } = new URL(subscription.pending.config.webhookUrl!);
+    const { hostname: host } = new URL(subscription.pending.config.webhookUrl!);
     let lane = this.#lanes.get(host);
     if (lane === undefined) {
       lane = { host, waiting: new Set(), active: 0 };

@@ -162,8 +162,8 @@ export class SubscriptionService {
   removeStream(name: string, path: string): Promise<SubscriptionRefusal | null> {
     return this.#decide<SubscriptionRefusal | null>(name, (known, now, rests) => {
       if (known === undefined) return { batch: rests, answer: notFound };
-      const { pattern, wakeStream } = known.pending.config;
-      const matches = pattern !== null && path !== wakeStream && globMatch(pattern, path);
+      const { pattern } = known.pending.config;
+      const matches = pattern !== null && !this.#book.table.isWakeStream(path) && globMatch(pattern, path);
       const stays = matches && this.#book.tails(path).pending !== null;
       const change = linkChange(known.pending, [decideUnlink(this.#book.links.load(known, path), stays)]);
       const batch = change === null ? known.lastBatch : this.#book.enqueue(known, change, now);

@@ -74,9 +74,13 @@ test("a change of a link that was made while an earlier one was saved stays", as
   expect(links.load(one, "a")).toBeUndefined();
 });
 
-test("its own wake stream is no work for a subscription, and another's is", () => {
+test("no pattern matches a stream on which wakes are told of, whoever's they are, for as long as they are", () => {
   const { table } = fixture();
-  table.add(subscription(1, { pattern: "**" }));
+  const first = subscription(1, { pattern: "**" });
+  table.add(first);
   table.add(subscription(2, { pattern: "**", wake_stream: "other" }));
+  expect(names(table, "wake", { matches: null })).toEqual([]);
+  expect(names(table, "other", { matches: null })).toEqual([]);
+  table.unmatch(first);
   expect(names(table, "wake", { matches: null })).toEqual(["s2"]);
 });

@@ -89,6 +89,14 @@ export class SubscriptionTable {
     return this.#byWakeStream.get(path) ?? NOBODY;
   }
 
+  /**
+   * Whether wakes are told of on that path. No pattern matches it: what the server writes there is no work, or subscriptions that
+   * match each other's wake streams would wake each other for ever.
+   */
+  isWakeStream(path: string): boolean {
+    return this.#byWakeStream.has(path);
+  }
+
   /** Explicit links were added. */
   relinked(): void {
     this.#version += 1;
@@ -104,9 +112,7 @@ export class SubscriptionTable {
 
   #match(path: string): readonly Match[] {
     const found = new Map<Subscription, Match>();
-    for (const subscription of this.#patterns.match(path)) {
-      // What a subscription writes itself is no work for it, or it would never come to rest.
-      if (subscription.pending.config.wakeStream === path) continue;
+    for (const subscription of this.isWakeStream(path) ? NOBODY : this.#patterns.match(path)) {
       found.set(subscription, { subscription, byPattern: true, linkedAt: -1 });
     }
     const explicit = (subscription: Subscription | undefined): void => {
