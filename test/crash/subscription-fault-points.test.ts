@@ -12,7 +12,7 @@ const SEED = Number(process.env["CRASH_SEED"] ?? `${Date.now() % 1_000_000}`);
 /** A lease that runs out in the middle is a commit of its own, and the script then ends at an earlier step. */
 const TRIES_MAX = 4;
 
-const STEPS: readonly ScriptStep[] = ["wake", "claim", "ack", "last ack and next wake", "done of a webhook"];
+const STEPS: readonly ScriptStep[] = ["wake", "claim", "ack", "last ack and next wake", "delete", "done of a webhook"];
 
 function commitsOf(step: ScriptStep): readonly ScriptStep[] {
   return (PULL_STEPS as readonly ScriptStep[]).includes(step) ? PULL_STEPS : HOOK_STEPS;
@@ -47,7 +47,7 @@ async function dieIn(run: CrashRun, name: string, wanted: ScriptStep): Promise<S
 
 for (const name of ["commit.write", "commit.sync", "commit.ack"]) {
   test(
-    `no wake, claim or ack is lost, half done or held twice when the server ends at its ${name}`,
+    `no wake, claim, ack or delete is lost, half done or held twice when the server ends at its ${name}`,
     { timeout: 240_000 },
     async () => {
       await withStore("directory", inject("s3"), async (setup) => {

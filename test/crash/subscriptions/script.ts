@@ -3,12 +3,19 @@ import type { StreamClient } from "../../process/http.ts";
 import { until } from "../../process/until.ts";
 import { SubscriptionBook, SubscriptionSlot } from "./book.ts";
 import { FollowedStream, type StreamLife } from "./followed-stream.ts";
-import { ack, append, createStream, createSubscription, type Work } from "./requests.ts";
+import { ack, append, createStream, createSubscription, deleteSubscription, type Work } from "./requests.ts";
 import type { SubscriptionRig } from "./rig.ts";
 import { WakeReader, wholeAcks } from "./workers.ts";
 
 /** By the commit that they are, counted from 1. */
-export const PULL_STEPS = ["wake", "claim", "ack", "append while it is held", "last ack and next wake"] as const;
+export const PULL_STEPS = [
+  "wake",
+  "claim",
+  "ack",
+  "append while it is held",
+  "last ack and next wake",
+  "delete",
+] as const;
 export const HOOK_STEPS = ["wake of a webhook", "done of a webhook"] as const;
 export type ScriptStep = (typeof PULL_STEPS)[number] | (typeof HOOK_STEPS)[number];
 
@@ -51,7 +58,7 @@ export class SubscriptionScript {
     const { book } = this.#rig;
     const [slot] = book.slots;
     const life = slot?.current;
-    if (life === undefined) throw new Error("the script's subscription is not there");
+    if (slot === undefined || life === undefined) throw new Error("the script's subscription is not there");
     const stream = this.#stream(0);
     const before = life.leases.newest;
     this.step = "wake";
@@ -67,6 +74,8 @@ export class SubscriptionScript {
     await append(client, stream, "second");
     this.step = "last ack and next wake";
     await ack(book, client, life, work, { acks, done: true });
+    this.step = "delete";
+    await deleteSubscription(client, slot, life);
   }
 
   /** Resolves when the receiver has done the work, or when `isOver` says so. @throws ConnectionLost, Violation */
