@@ -58,7 +58,6 @@ export const SUBSCRIPTION_NAME_BYTES_MAX = 256;
 export const SUBSCRIPTION_PATTERN_BYTES_MAX = 1_024;
 export const SUBSCRIPTION_PATTERN_SEGMENTS_MAX = 64;
 export const SUBSCRIPTION_DESCRIPTION_BYTES_MAX = 1_024;
-export const WEBHOOK_URL_BYTES_MAX = 2_048;
 /** A pull-wake worker's name. */
 export const WORKER_BYTES_MAX = 256;
 /** A subscription's lease (protocol section 6.2). */

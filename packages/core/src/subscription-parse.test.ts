@@ -82,7 +82,7 @@ test.each<[string, unknown]>([
   ["a webhook without its address", { ...webhook, webhook: {} }],
   ["a webhook with nothing", { type: "webhook", pattern: "a" }],
   ["a webhook that is a text", { ...webhook, webhook: "https://worker.example" }],
-  ["an address that is too long", { ...webhook, webhook: { url: `https://worker.example/${"a".repeat(2_048)}` } }],
+  ["an address that is empty", { ...webhook, webhook: { url: "" } }],
   ["a pull-wake without its stream", { ...pull, wake_stream: null }],
   ["a pull-wake with an empty stream", { ...pull, wake_stream: "" }],
   ["a pull-wake with a bad stream", { ...pull, wake_stream: "wake/../pool" }],

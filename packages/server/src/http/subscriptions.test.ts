@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { createPublicKey, verify } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { temporaryDirectory } from "../../test-support/shard.ts";
+import { REFUSED } from "../../test-support/webhook-urls.ts";
 import { check } from "../cli/check.ts";
 import { startColdbrook, type Coldbrook } from "../compose.ts";
 import { readSettings, type Settings } from "../settings.ts";
@@ -79,6 +80,17 @@ async function receiver(): Promise<{ url: string; next: Promise<Received> } & As
 }
 
 describe("subscriptions over HTTP", () => {
+  test("every webhook URL of the table is refused as such, and leaves nothing behind", async () => {
+    const taken: string[] = [];
+    for (const [url] of REFUSED.filter(([given]) => given !== "")) {
+      const answer = await ask("PUT", "subscriptions/unsafe", { type: "webhook", pattern: "w/*", webhook: { url } });
+      if (answer.status !== 400 || answer.body.error.code !== "WEBHOOK_URL_REJECTED") taken.push(url.slice(0, 80));
+    }
+    expect(taken).toEqual([]);
+    expect(REFUSED.length).toBeGreaterThan(40);
+    expect((await ask("GET", "subscriptions/unsafe")).status).toBe(404);
+  });
+
   test("a webhook is signed, calls back where it says, and its key is published", async () => {
     await using hook = await receiver();
     const created = await ask("PUT", "subscriptions/a%20b", {
