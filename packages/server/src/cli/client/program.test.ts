@@ -63,7 +63,12 @@ async function run(
     environment: options.environment ?? {},
     interrupted: options.interrupted ?? new Promise(() => undefined),
   });
-  const text = (stream: PassThrough): string => String(stream.read() ?? "");
+  // How much one read gives differs between versions of Node.
+  const text = (stream: PassThrough): string => {
+    const parts: Buffer[] = [];
+    for (let part: unknown = stream.read(); part !== null; part = stream.read()) parts.push(part as Buffer);
+    return Buffer.concat(parts).toString();
+  };
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
 
