@@ -95,17 +95,24 @@ function anyServers(text: string): string {
   return text.replaceAll(/\d{16}_\d{16}/g, "<offset>").replaceAll('"upToDate":true,', "");
 }
 
-test("the curl session, pasted, gives what the README shows", async () => {
-  const session = steps(fences(section("A session with curl")));
-  expect(session.length).toBeGreaterThanOrEqual(6);
+/** Runs `work` on a server that was just started, which must end cleanly. */
+async function onFreshServer(work: (url: string) => Promise<void>): Promise<void> {
   const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-readme-"));
   try {
     await using server = await startServer({ args: ["--data-dir", directory] });
-    expect(await pasted(session, server.url)).toEqual(session.map(({ shown }) => shown.trim()));
+    await work(server.url);
     expect(await server.stop()).toBe(0);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+test("the curl session, pasted, gives what the README shows", async () => {
+  const session = steps(fences(section("A session with curl")));
+  expect(session.length).toBeGreaterThanOrEqual(6);
+  await onFreshServer(async (url) => {
+    expect(await pasted(session, url)).toEqual(session.map(({ shown }) => shown.trim()));
+  });
 });
 
 test("the curl session works on the reference server as well", async () => {
@@ -120,30 +127,20 @@ test("the session of docs/subscriptions.md, pasted, gives what is shown there", 
   const text = await readFile(path.join(ROOT, "docs/subscriptions.md"), "utf8");
   const session = steps(fences(text.split(/^## /m).find((part) => part.startsWith("Pull-wake"))!));
   expect(session.length).toBeGreaterThanOrEqual(4);
-  const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-readme-"));
-  try {
-    await using server = await startServer({ args: ["--data-dir", directory] });
-    expect(await pasted(session, server.url)).toEqual(session.map(({ shown }) => shown.trim()));
-    expect(await server.stop()).toBe(0);
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+  await onFreshServer(async (url) => {
+    expect(await pasted(session, url)).toEqual(session.map(({ shown }) => shown.trim()));
+  });
 });
 
 test("the commands for streams, pasted, print what was written", async () => {
   const blocks = steps(fences(section("From the shell, and inside of a program")));
-  const directory = await mkdtemp(path.join(tmpdir(), "coldbrook-readme-"));
-  try {
-    await using server = await startServer({ args: ["--data-dir", directory] });
+  await onFreshServer(async (url) => {
     const commands = blocks.map((block) =>
       block.commands.replace("alias coldbrook='", "coldbrook() { ").replace(/'$/m, ' "$@"; }'),
     );
-    const script = [`export STREAM_URL=${server.url}/v1/stream`, `cd ${ROOT}`, ...commands].join("\n");
+    const script = [`export STREAM_URL=${url}/v1/stream`, `cd ${ROOT}`, ...commands].join("\n");
     expect(await paste(`${script}\n`)).toContain("Hello, world!");
-    expect(await server.stop()).toBe(0);
-  } finally {
-    await rm(directory, { recursive: true, force: true });
-  }
+  });
 });
 
 test("the table of settings is the server's own", () => {

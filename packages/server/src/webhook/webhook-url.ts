@@ -23,7 +23,7 @@ export const WEBHOOK_URL_CHARS_MAX = 2048;
 const HOST_CHARS_MAX = 253;
 const LABEL = /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/;
 /** White space and control characters, which URL parsers strip, and backslashes, which some take for slashes. */
-// oxlint-disable-next-line no-control-regex
+// oxlint-disable-next-line no-control-regex -- they are what is looked for
 const AMBIGUOUS = /[\u0000-\u0020\u007f-\u00a0\\]/;
 const AUTHORITY = /^https?:\/\/([^/?#]+)/i;
 

@@ -107,7 +107,7 @@ function textIn(body: string): string {
 
 /** Control characters would let a server write on the terminal. */
 export function oneLine(text: string): string {
-  // eslint-disable-next-line no-control-regex
+  // oxlint-disable-next-line no-control-regex -- they are what is taken out
   return text.replaceAll(/[\u0000-\u001F\u007F-\u009F\s]+/g, " ").trim();
 }
 
