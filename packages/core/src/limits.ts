@@ -33,8 +33,18 @@ export const MEMORY_TAIL_BYTES_MAX: number = 64 * 1024 * 1024;
 export const CHUNK_MEMORY_BYTES_MAX: number = 96 * 1024 * 1024;
 /** Verified ranges of sealed objects kept in memory. */
 export const COLD_MEMORY_BYTES_MAX: number = 32 * 1024 * 1024;
+/** What is fetched for readers that follow a stream, before they ask for it: bytes in all, and of one GET. */
+export const READ_AHEAD_BYTES_MAX: number = 32 * 1024 * 1024;
+export const READ_AHEAD_WINDOW_BYTES_MAX: number = 4 * 1024 * 1024;
+export const READ_AHEAD_WINDOWS_MAX = 64;
+/** Of what was fetched so, the part that nobody has taken yet or ever will: as a share of all that was read. */
+export const READ_AHEAD_UNUSED_SHARE_MAX = 0.045;
+/** Readers whose last range is remembered, to see whether they follow. */
+export const READ_AHEAD_TRAILS_MAX = 4_096;
 /** Files of the disk cache. */
 export const CACHE_FILES_MAX = 16_384;
+/** Requests with larger bodies are left to the general parser. */
+export const SIMPLE_BODY_BYTES_MAX: number = 64 * 1024;
 /** Response bodies in flight; past it, readers get small pieces. */
 export const BODIES_IN_FLIGHT_BYTES_MAX: number = 32 * 1024 * 1024;
 /** Request bodies being received or waiting for their commit. */

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Random } from "@coldbrook/core";
 import type { BodyReceiver } from "../http/body.ts";
-import { COMMON } from "../http/exchange.ts";
+import { COMMON } from "../http/answer.ts";
 import type { Gate } from "../http/server.ts";
 import { parseFaultOrder } from "./fault-table.ts";
 import type { FaultTable } from "./fault-table.ts";

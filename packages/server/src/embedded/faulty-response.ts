@@ -2,7 +2,7 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Random } from "@coldbrook/core";
-import { COMMON } from "../http/exchange.ts";
+import { COMMON } from "../http/answer.ts";
 import { changesResponse, delayOf, faultyBody, sseEventText } from "./fault-table.ts";
 import type { InjectedFault } from "./types.ts";
 

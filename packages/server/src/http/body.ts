@@ -5,6 +5,8 @@ import type { Problem } from "./problem.ts";
 
 const NOTHING = new Uint8Array(0);
 
+const ignore = (): void => undefined;
+
 export type ReceivedBody =
   /** `release` must be called when the bytes are no longer needed. */
   | { readonly kind: "body"; readonly bytes: Uint8Array; readonly release: () => void }
@@ -30,6 +32,14 @@ export class BodyReceiver {
     if (declared !== undefined && Number(declared) > this.#bodyBytesMax) return this.#tooLarge(`${declared} bytes`);
     if (this.#held + Number(declared ?? 0) > REQUEST_BODIES_BYTES_MAX) return this.#busy();
     return null;
+  }
+
+  /** Takes a body that is here already; null when it would be refused. */
+  take(bytes: Uint8Array): Extract<ReceivedBody, { kind: "body" }> | null {
+    const { length } = bytes;
+    if (length > this.#bodyBytesMax || this.#held + length > REQUEST_BODIES_BYTES_MAX) return null;
+    this.#held += length;
+    return { kind: "body", bytes, release: () => (this.#held -= length) };
   }
 
   receive(request: IncomingMessage): Promise<ReceivedBody> {
@@ -65,6 +75,8 @@ export class BodyReceiver {
       settle({ kind: "body", bytes: whole, release: () => (this.#held -= bytes) });
     };
     const onClose = (): void => settle({ kind: "aborted" });
+    // For good: Node decides to emit an error while there is a listener, and emits it later, when the body may be whole.
+    request.on("error", ignore);
     request.on("data", onData).on("end", onEnd).on("close", onClose).on("error", onClose);
   }
 

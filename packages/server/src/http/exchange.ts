@@ -1,20 +1,9 @@
 /** One request and its response, with what every handler needs of both. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { COMMON, partsOf } from "./answer.ts";
+import type { Answer } from "./answer.ts";
 import { endAfterResponse } from "./connection-order.ts";
-import { problemBody } from "./problem.ts";
 import type { Problem } from "./problem.ts";
-
-/** On every response (protocol section 12.7, CORS). */
-export const COMMON: readonly string[] = [
-  "X-Content-Type-Options",
-  "nosniff",
-  "Cross-Origin-Resource-Policy",
-  "cross-origin",
-  "Access-Control-Allow-Origin",
-  "*",
-  "Access-Control-Expose-Headers",
-  "*",
-];
 
 /** How long, and how much, of a refused body is read before its connection is closed. */
 const LINGER_MS = 2_000;
@@ -53,6 +42,11 @@ export class Exchange {
   problem(problem: Problem): void {
     sendProblem(this.request, this.response, problem);
   }
+
+  answer(answer: Answer): void {
+    if ("detail" in answer) this.problem(answer);
+    else this.empty(answer.status, answer.headers);
+  }
 }
 
 export function sendProblem(request: IncomingMessage, response: ServerResponse, problem: Problem): void {
@@ -61,19 +55,8 @@ export function sendProblem(request: IncomingMessage, response: ServerResponse, 
     response.destroy();
     return;
   }
-  const body = problem.json ?? problemBody(problem);
-  const headers = [
-    "Content-Type",
-    problem.json === undefined ? "application/problem+json" : "application/json",
-    "Content-Length",
-    String(Buffer.byteLength(body)),
-    "Cache-Control",
-    "no-store",
-    ...(problem.headers ?? []),
-    ...(problem.close === true ? ["Connection", "close"] : []),
-    ...COMMON,
-  ];
-  response.writeHead(problem.status, headers);
+  const { headers, body } = partsOf(problem);
+  response.writeHead(problem.status, [...headers, ...COMMON]);
   const sent = request.method === "HEAD" ? "" : body;
   if (problem.close !== true) {
     response.end(sent);

@@ -12,7 +12,8 @@ import {
 } from "@coldbrook/core";
 import { ConnectionOrder } from "./connection-order.ts";
 import { catchUp, head } from "./catch-up.ts";
-import { COMMON, Exchange, sendProblem } from "./exchange.ts";
+import { COMMON } from "./answer.ts";
+import { Exchange, sendProblem } from "./exchange.ts";
 import { health } from "./health.ts";
 import type { HealthPorts } from "./health.ts";
 import { longPoll } from "./long-poll.ts";
@@ -24,6 +25,7 @@ import type { ReadContext } from "./read-context.ts";
 import { controlRoute } from "./subscription-routes.ts";
 import { serveControl } from "./subscriptions.ts";
 import type { SubscriptionContext } from "./subscriptions.ts";
+import { SimpleAppends } from "./simple-appends.ts";
 import { sse } from "./sse.ts";
 import { hasBody, post, put, remove } from "./writes.ts";
 import type { WriteContext } from "./writes.ts";
@@ -34,12 +36,14 @@ const HEADERS_MS = 80_000;
 /** A whole request, body included. */
 const REQUEST_MS = 300_000;
 
+const CONNECT = "CONNECT";
 const PARSE_FAILURES: Readonly<Record<string, Problem>> = {
   HPE_HEADER_OVERFLOW: {
     status: 431,
     code: "headers-too-large",
     detail: `request headers may have ${HEADER_BYTES_MAX} bytes`,
   },
+  [CONNECT]: badRequest("this server opens no tunnels: CONNECT is not taken"),
   ERR_HTTP_REQUEST_TIMEOUT: { status: 408, code: "request-timeout", detail: "the request took too long to arrive" },
 };
 
@@ -84,6 +88,21 @@ export interface HttpPorts {
   readonly log: HttpLog;
 }
 
+/** Knows of the connections that are not Node's yet as well. */
+class FrontServer extends http.Server {
+  simple: SimpleAppends | null = null;
+
+  override closeIdleConnections(): void {
+    super.closeIdleConnections();
+    this.simple?.endIdle();
+  }
+
+  override closeAllConnections(): void {
+    super.closeAllConnections();
+    this.simple?.destroyAll();
+  }
+}
+
 export function createHttpServer(ports: HttpPorts): Server {
   const order = new ConnectionOrder();
   const serve = ports.gate === null ? route : gated(ports.gate);
@@ -92,7 +111,7 @@ export function createHttpServer(ports: HttpPorts): Server {
       serve(ports, request, response).catch((error: unknown) => fail(ports, request, response, error));
     });
   };
-  const server = http.createServer(
+  const server = new FrontServer(
     {
       maxHeaderSize: HEADER_BYTES_MAX,
       keepAliveTimeout: KEEP_ALIVE_MS,
@@ -116,7 +135,30 @@ export function createHttpServer(ports: HttpPorts): Server {
     if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
     else if (!order.endBehindOpen(socket as Socket)) socket.end(parseFailure(error.code ?? ""));
   });
+  server.on("connect", (_request, socket) => {
+    // Node would cut the connection, and with it the answers of the requests before this one; and it has let go of it.
+    socket.on("error", () => socket.destroy());
+    if (!socket.writable) socket.destroy();
+    else if (!order.endBehindOpen(socket as Socket)) socket.end(parseFailure(CONNECT));
+  });
+  // A gate wants to see every request.
+  if (ports.gate === null) standBefore(server, ports);
   return server;
+}
+
+function standBefore(server: FrontServer, ports: HttpPorts): void {
+  server.simple = new SimpleAppends({
+    context: ports.context,
+    streamRoot: ports.streamRoot,
+    controlPrefix: controlPrefixOf(ports),
+    fault: (error, method, target) => faultOf(ports, error, method, target),
+    keepAliveMs: KEEP_ALIVE_MS,
+  });
+  server.simple.standBefore(server);
+}
+
+function controlPrefixOf(ports: HttpPorts): string {
+  return ports.controlPrefix ?? `${ports.streamRoot}/__ds`;
 }
 
 function gated(gate: Gate): typeof route {
@@ -148,7 +190,7 @@ function route(ports: HttpPorts, request: IncomingMessage, response: ServerRespo
   }
   if (context.subscriptions !== null) {
     // Before streams are looked for: no stream is below this (protocol section 6).
-    const control = controlRoute(ports.controlPrefix ?? `${ports.streamRoot}/__ds`, target);
+    const control = controlRoute(controlPrefixOf(ports), target);
     if (control !== null) return serveControl(context.subscriptions, new Exchange(request, response, "", ""), control);
   }
   const path = streamPath(ports.streamRoot, target);
@@ -237,17 +279,22 @@ async function answerRead(context: ReadContext, exchange: Exchange): Promise<voi
 const LOGGED: ReadonlySet<string> = new Set(["corrupt-object", "corrupt-wal", "corrupt-catalog", "store-unavailable"]);
 
 function fail(ports: HttpPorts, request: IncomingMessage, response: ServerResponse, error: unknown): void {
+  sendProblem(request, response, faultOf(ports, error, request.method ?? "", request.url ?? ""));
+}
+
+/** Logs what the operator must hear of. */
+function faultOf(ports: HttpPorts, error: unknown, method: string, url: string): Problem {
   // The query may hold credentials.
-  const target = (request.url ?? "").split("?", 1)[0];
+  const target = url.split("?", 1)[0];
   if (error instanceof StreamError) {
     if (LOGGED.has(error.code)) ports.log.error({ code: error.code, target }, error.message);
-    return sendProblem(request, response, faultProblem(error.code, error.message));
+    return faultProblem(error.code, error.message);
   }
-  ports.log.error({ err: error, method: request.method, target }, "a request failed unexpectedly");
-  sendProblem(request, response, {
+  ports.log.error({ err: error, method, target }, "a request failed unexpectedly");
+  return {
     status: 500,
     code: "internal",
     detail: "the server failed to handle this request; its log says why",
     close: true,
-  });
+  };
 }

@@ -11,11 +11,12 @@ import {
   REQUEST_HEADER,
   RESPONSE_HEADER,
 } from "@coldbrook/core";
-import type { IncomingMessage } from "node:http";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import type { AppendOutcome, ProducerTuple, StreamState } from "@coldbrook/core";
 import type { Engine } from "../engine/engine.ts";
-import type { AppendInput } from "../engine/write-path.ts";
-import type { BodyReceiver } from "./body.ts";
+import type { AppendInput, AppendResult } from "../engine/write-path.ts";
+import type { Answer } from "./answer.ts";
+import type { BodyReceiver, ReceivedBody } from "./body.ts";
 import type { Exchange } from "./exchange.ts";
 import { badRequest, notFound, softDeleted } from "./problem.ts";
 import type { Problem } from "./problem.ts";
@@ -78,22 +79,35 @@ export async function put(context: WriteContext, exchange: Exchange): Promise<vo
 }
 
 export async function post(context: WriteContext, exchange: Exchange): Promise<void> {
-  const parsed = parseAppend(exchange);
+  const parsed = parseAppend(exchange.request.headers);
   if ("status" in parsed) return exchange.problem({ ...parsed, close: hasBody(exchange.request) });
   const body = await context.bodies.receive(exchange.request);
   if (body.kind === "aborted") return;
   if (body.kind === "refused") return exchange.problem(body.problem);
-  // A close without a body does not look at its content type (protocol section 5.2).
-  if (body.bytes.length > 0 && parsed.contentTypeError !== null) {
+  exchange.answer(await append(context, exchange.path, parsed, body));
+}
+
+/** What an append whose body is here is answered. `body` is released when its bytes are no longer needed. */
+export async function append(
+  context: WriteContext,
+  path: string,
+  parsed: ParsedAppend,
+  body: Extract<ReceivedBody, { kind: "body" }>,
+): Promise<Answer> {
+  let result: AppendResult;
+  try {
+    // A close without a body does not look at its content type (protocol section 5.2).
+    if (body.bytes.length > 0 && parsed.contentTypeError !== null) return badRequest(parsed.contentTypeError);
+    const { contentType, close, producer, streamSeq } = parsed;
+    result = await context.engine.append(path, { contentType, body: body.bytes, close, producer, streamSeq });
+  } finally {
     body.release();
-    return exchange.problem(badRequest(parsed.contentTypeError));
   }
-  const result = await context.engine.append(exchange.path, { ...parsed, body: body.bytes }).finally(body.release);
-  if (result.kind === "not-found") return exchange.problem(notFound(exchange.path));
-  if (result.kind === "gone") return exchange.problem(softDeleted(exchange.path));
-  if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
+  if (result.kind === "not-found") return notFound(path);
+  if (result.kind === "gone") return softDeleted(path);
+  if (result.kind === "bad-body") return badRequest(result.detail);
   const accepted = parsed.producer !== null && body.bytes.length > 0 ? 200 : 204;
-  answerAppend(exchange, parsed.producer, accepted, result.outcome, result.state);
+  return appendAnswer(parsed.producer, accepted, result.outcome, result.state);
 }
 
 export async function remove(context: WriteContext, exchange: Exchange): Promise<void> {
@@ -108,10 +122,10 @@ function noSource(detail: string): Problem {
   return { status: 404, code: "no-fork-source", detail };
 }
 
-type ParsedAppend = Omit<AppendInput, "body"> & { readonly contentTypeError: string | null };
+export type ParsedAppend = Omit<AppendInput, "body"> & { readonly contentTypeError: string | null };
 
-function parseAppend(exchange: Exchange): ParsedAppend | Problem {
-  const { headers } = exchange.request;
+/** The headers of an append, or what is wrong with them. */
+export function parseAppend(headers: IncomingHttpHeaders): ParsedAppend | Problem {
   const contentType = parseContentType(headers["content-type"]);
   const close = isTrue(headerValue(headers, REQUEST_HEADER.streamClosed));
   const contentTypeError = contentType !== null && typeof contentType === "object" ? contentType.error : null;
@@ -133,35 +147,27 @@ function parseAppend(exchange: Exchange): ParsedAppend | Problem {
   };
 }
 
-function answerAppend(
-  exchange: Exchange,
+function appendAnswer(
   producer: ProducerTuple | null,
   accepted: 200 | 204,
   outcome: AppendOutcome,
   state: StreamState,
-): void {
-  const tail = [RESPONSE_HEADER.streamNextOffset, offsetAt(state.identity, state.tail)];
-  const closed = state.closed ? CLOSED : [];
+): Answer {
+  const headers: string[] = [RESPONSE_HEADER.streamNextOffset, offsetAt(state.identity, state.tail)];
+  if (state.closed) headers.push(...CLOSED);
   switch (outcome.kind) {
     case "append":
-      if (producer === null) return exchange.empty(204, [...tail, ...NO_STORE, ...closed]);
-      return exchange.empty(accepted, [
-        ...tail,
-        ...NO_STORE,
-        ...closed,
-        ...producerHeaders(producer.epoch, producer.seq),
-      ]);
+      headers.push(...NO_STORE);
+      if (producer === null) return { status: 204, headers };
+      headers.push(...producerHeaders(producer.epoch, producer.seq));
+      return { status: accepted, headers };
     case "duplicate":
-      return exchange.empty(204, [
-        ...tail,
-        ...NO_STORE,
-        ...closed,
-        ...producerHeaders(outcome.producer.epoch, outcome.producer.seq),
-      ]);
+      headers.push(...NO_STORE, ...producerHeaders(outcome.producer.epoch, outcome.producer.seq));
+      return { status: 204, headers };
     case "already-closed":
-      return exchange.empty(204, [...tail, ...NO_STORE, ...CLOSED]);
+      return { status: 204, headers: [...headers.slice(0, 2), ...NO_STORE, ...CLOSED] };
     default:
-      return exchange.problem(refusal(outcome, [...tail, ...closed]));
+      return refusal(outcome, headers);
   }
 }
 

@@ -1,0 +1,212 @@
+import { connect } from "node:net";
+import type { Socket } from "node:net";
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { PIPELINED_REQUESTS_MAX } from "@coldbrook/core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startColdbrook } from "../compose.ts";
+import type { Coldbrook } from "../compose.ts";
+import { readSettings } from "../settings.ts";
+
+const PATH = "/v1/stream/a";
+
+let coldbrook: Coldbrook;
+const sockets: Socket[] = [];
+
+beforeAll(async () => {
+  coldbrook = await start();
+});
+
+afterAll(async () => {
+  for (const socket of sockets) socket.destroy();
+  await coldbrook.close();
+});
+
+function start(): Promise<Coldbrook> {
+  return startColdbrook(readSettings(["--port", "0", "--data-dir", "/nowhere"], {}), { storage: "memory" });
+}
+
+async function created(path = PATH, server = coldbrook): Promise<void> {
+  await fetch(`${server.url}${path}`, { method: "DELETE" });
+  await fetch(`${server.url}${path}`, { method: "PUT", headers: { "content-type": "text/plain" } });
+}
+
+async function stored(path = PATH): Promise<string> {
+  return (await fetch(`${coldbrook.url}${path}?offset=-1`)).text();
+}
+
+function post(body: string, { path = PATH, headers = [] }: { path?: string; headers?: string[] } = {}): string {
+  const lines = [`POST ${path} HTTP/1.1`, "Host: x", "Content-Type: text/plain", `Content-Length: ${body.length}`];
+  return `${[...lines, ...headers].join("\r\n")}\r\n\r\n${body}`;
+}
+
+class Connection {
+  text = "";
+  ended = false;
+  readonly socket: Socket;
+
+  constructor(url: string) {
+    const { hostname, port } = new URL(url);
+    this.socket = connect({ host: hostname, port: Number(port), noDelay: true, allowHalfOpen: true });
+    this.socket.setEncoding("latin1").on("data", (part: string) => (this.text += part));
+    this.socket.setMaxListeners(0);
+    sockets.push(this.socket);
+    this.socket.on("end", () => (this.ended = true)).on("error", () => (this.ended = true));
+  }
+
+  get statuses(): number[] {
+    return [...this.text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map((match) => Number(match[1]));
+  }
+
+  async until(what: (connection: this) => boolean): Promise<this> {
+    while (!what(this) && !this.ended) await Promise.race([once(this.socket, "data"), once(this.socket, "close")]);
+    return this;
+  }
+
+  answers(count: number): Promise<this> {
+    return this.until(({ statuses }) => statuses.length >= count);
+  }
+}
+
+describe("an append that arrives in pieces", () => {
+  test("is the same append, wherever it is split in two", async () => {
+    await created();
+    const request = post("0123456789");
+    const connection = new Connection(coldbrook.url);
+    const places = Array.from({ length: request.length - 1 }, (_, i) => i + 1);
+    for (const [i, at] of places.entries()) {
+      connection.socket.write(request.slice(0, at));
+      await sleep(1);
+      connection.socket.write(request.slice(at));
+      await connection.answers(i + 1);
+    }
+    expect(connection.statuses).toEqual(places.map(() => 204));
+    expect(await stored()).toBe("0123456789".repeat(places.length));
+  });
+
+  test("is the same append in many pieces, alone and behind another", async () => {
+    for (const before of ["", post("before;")]) {
+      await created();
+      const connection = new Connection(coldbrook.url);
+      for (const byte of `${before}${post("DATA")}`) {
+        connection.socket.write(byte);
+        await sleep(0);
+      }
+      await connection.answers(before === "" ? 1 : 2);
+      expect(await stored()).toBe(before === "" ? "DATA" : "before;DATA");
+    }
+  });
+});
+
+describe("appends sent down one connection without waiting", () => {
+  test("are all taken in order, though there are more than may be under way", async () => {
+    await created();
+    const bodies = Array.from({ length: 4 * PIPELINED_REQUESTS_MAX }, (_, i) => `${i};`);
+    const connection = new Connection(coldbrook.url);
+    connection.socket.write(bodies.map((body) => post(body)).join(""));
+    await connection.answers(bodies.length);
+    expect(connection.statuses).toEqual(bodies.map(() => 204));
+    const offsets = [...connection.text.matchAll(/Stream-Next-Offset: (\S+)/g)].map((match) => match[1]!);
+    expect(offsets).toEqual([...offsets].sort());
+    expect(await stored()).toBe(bodies.join(""));
+  });
+
+  test("are answered in order, though a refusal is known before an append is durable", async () => {
+    await created();
+    const connection = new Connection(coldbrook.url);
+    connection.socket.write(post("a") + post("b", { path: "/v1/stream/missing" }) + post("c"));
+    await connection.answers(3);
+    expect(connection.statuses).toEqual([204, 404, 204]);
+  });
+
+  test("and requests of other kinds among them take effect in order", async () => {
+    await created();
+    const connection = new Connection(coldbrook.url);
+    const get = `GET ${PATH}?offset=-1 HTTP/1.1\r\nHost: x\r\n\r\n`;
+    connection.socket.write(post("a") + post("b") + get + post("c") + get);
+    await connection.until(({ text }) => text.endsWith("\r\n\r\nabc"));
+    expect(connection.statuses).toEqual([204, 204, 200, 204, 200]);
+    expect(connection.text).toContain("\r\n\r\nabHTTP/1.1 204");
+  });
+
+  test("are answered to a client that has ended its side", async () => {
+    await created();
+    const connection = new Connection(coldbrook.url);
+    connection.socket.end(post("a") + post("b"));
+    await once(connection.socket, "end");
+    expect(connection.statuses).toEqual([204, 204]);
+    expect(await stored()).toBe("ab");
+  });
+
+  test("of which one is malformed: those before it are done and answered, it is refused, nothing behind it is", async () => {
+    await created();
+    const connection = new Connection(coldbrook.url);
+    connection.socket.write(`${post("a")}POST ${PATH} HTTP/1.1\r\nHost : x\r\n\r\n${post("c")}`);
+    await once(connection.socket, "end");
+    expect(connection.statuses).toEqual([204, 400]);
+    expect(await stored()).toBe("a");
+  });
+
+  test("to a client that reads none of the answers are not taken without end", async () => {
+    await created();
+    const connection = new Connection(coldbrook.url);
+    connection.socket.removeAllListeners("data").pause();
+    const many = post("x").repeat(1_000);
+    let sent = 0;
+    while (sent < 200 && connection.socket.write(many)) sent += 1;
+    while (
+      sent < 200 &&
+      (await Promise.race([once(connection.socket, "drain").then(() => true), sleep(300)])) === true
+    ) {
+      connection.socket.write(many);
+      sent += 1;
+    }
+    expect(sent).toBeLessThan(200);
+  });
+});
+
+test("an answer has the headers that Node's server would give it", async () => {
+  await created();
+  const answers: (readonly string[])[] = [];
+  for (const headers of [[], ["TE: trailers"]]) {
+    const connection = new Connection(coldbrook.url);
+    connection.socket.write(post("a", { headers }));
+    await connection.answers(1);
+    answers.push(
+      connection.text
+        .replaceAll(/\d{4}|\d\d:\d\d:\d\d/g, "N")
+        .trimEnd()
+        .split("\r\n")
+        .sort(),
+    );
+  }
+  expect(answers[0]).toEqual(answers[1]);
+  expect(answers[0]!.length).toBeGreaterThan(8);
+});
+
+describe("a server that stops", () => {
+  test("ends connections that are idle", async () => {
+    const server = await start();
+    const connection = new Connection(server.url);
+    await created(PATH, server);
+    connection.socket.write(post("a"));
+    await connection.answers(1);
+    const ended = once(connection.socket, "end");
+    await server.close();
+    await ended;
+  });
+
+  test("ends a connection that has sent half of an append", async () => {
+    const server = await start();
+    const connection = new Connection(server.url);
+    await created(PATH, server);
+    connection.socket.write(post("a") + post("half").slice(0, 30));
+    await connection.answers(1);
+    const closed = server.close();
+    connection.socket.write(post("half").slice(30));
+    await once(connection.socket, "end");
+    await closed;
+    expect(connection.statuses.slice(0, 1)).toEqual([204]);
+    expect(connection.statuses.slice(1).every((status) => status === 503)).toBe(true);
+  });
+});

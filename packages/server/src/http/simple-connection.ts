@@ -1,0 +1,189 @@
+/**
+ * A connection for as long as it brings simple appends, which is all that most writers send: their bytes are read and answered
+ * here, without the objects that Node makes for each request. The first thing of another kind hands the socket over to Node's
+ * HTTP server, with the bytes from there on, for good. Responses leave in the order of their requests (RFC 9112 section 9.3.2).
+ */
+import http from "node:http";
+import type { Socket } from "node:net";
+import { PIPELINED_REQUESTS_MAX } from "@coldbrook/core";
+import { COMMON, partsOf } from "./answer.ts";
+import type { Answer } from "./answer.ts";
+import { readSimpleRequest } from "./simple-request.ts";
+import type { SimpleRequest } from "./simple-request.ts";
+
+export interface SimplePorts {
+  /** Begins to serve the request; null when it is not one for here, and then nothing has happened. Never rejects, never closes. */
+  readonly serve: (request: SimpleRequest) => Promise<Answer> | null;
+  /** Takes the socket over. What was read from it and not served is put back into it. */
+  readonly handOver: (socket: Socket) => void;
+  readonly keepAliveMs: number;
+}
+
+interface Slot {
+  /** The whole response; null until it is known. */
+  text: string | null;
+}
+
+const NOTHING = Buffer.alloc(0);
+
+/** How long the end of a connection waits for the client's. */
+const LINGER_MS = 2_000;
+
+export class SimpleConnection {
+  readonly #socket: Socket;
+  readonly #ports: SimplePorts;
+  readonly #closed: () => void;
+  /** Requests under way, oldest first. */
+  readonly #slots: Slot[] = [];
+  /** Read and not served yet. */
+  #unread: Buffer = NOTHING;
+  /** The next request is not for here: the socket goes as soon as the responses under way are gone. */
+  #leaves = false;
+  /** Nothing more comes in: the client has ended its side, or the server stops. */
+  #ends = false;
+
+  /** `closed` is called when the connection is no longer this one's: closed, or handed over. */
+  constructor(socket: Socket, ports: SimplePorts, closed: () => void) {
+    this.#socket = socket;
+    this.#ports = ports;
+    this.#closed = closed;
+    socket.setTimeout(ports.keepAliveMs);
+    socket.on("data", this.#onData).on("end", this.#onEnd).on("timeout", this.#onTimeout);
+    socket.on("drain", this.#onDrain).on("error", this.#onError).on("close", this.#closed);
+  }
+
+  get isIdle(): boolean {
+    return this.#slots.length === 0 && this.#unread.length === 0;
+  }
+
+  /** Ends the connection behind the responses that are under way. */
+  end(): void {
+    if (this.#ends) return;
+    this.#ends = true;
+    this.#unread = NOTHING;
+    if (this.#slots.length === 0) this.#sayEnd();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  readonly #onData = (bytes: Buffer): void => {
+    if (this.#ends) return;
+    // A request in more than two pieces is not worth collecting here.
+    const isLast = this.#unread.length > 0;
+    this.#unread = isLast ? Buffer.concat([this.#unread, bytes]) : bytes;
+    this.#serveUnread(isLast);
+  };
+
+  #serveUnread(isLast: boolean): void {
+    let at = 0;
+    while (at < this.#unread.length && !this.#leaves) {
+      if (this.#slots.length >= PIPELINED_REQUESTS_MAX || this.#socket.writableNeedDrain) {
+        this.#socket.pause();
+        break;
+      }
+      const request = readSimpleRequest(this.#unread, at);
+      if (request === "incomplete" && !(isLast && at === 0)) break;
+      if (typeof request === "string" || !this.#begin(request)) this.#leaves = true;
+      else at += request.bytes;
+    }
+    this.#unread = at === this.#unread.length ? NOTHING : this.#unread.subarray(at);
+    if (!this.#leaves) return;
+    this.#socket.pause();
+    if (this.#slots.length === 0) this.#handOver();
+  }
+
+  #begin(request: SimpleRequest): boolean {
+    const answering = this.#ports.serve(request);
+    if (answering === null) return false;
+    const slot: Slot = { text: null };
+    this.#slots.push(slot);
+    answering.then((answer) => {
+      slot.text = responseText(answer, this.#ports.keepAliveMs);
+      if (this.#slots[0] === slot) this.#flush();
+    });
+    return true;
+  }
+
+  /** Sends what is answered up to the first request that is not, and goes on with what had to wait for that. */
+  #flush(): void {
+    let text = "";
+    let sent = 0;
+    for (; sent < this.#slots.length && this.#slots[sent]!.text !== null; sent += 1) text += this.#slots[sent]!.text!;
+    this.#slots.splice(0, sent);
+    if (this.#socket.destroyed) return;
+    this.#socket.write(text, "utf8");
+    if (this.#slots.length > 0) return;
+    if (this.#ends) this.#sayEnd();
+    else if (this.#leaves) this.#handOver();
+    else if (this.#socket.isPaused()) this.#onDrain();
+  }
+
+  readonly #onDrain = (): void => {
+    if (this.#leaves || this.#ends || this.#socket.writableNeedDrain) return;
+    this.#socket.resume();
+    if (this.#unread.length > 0) this.#serveUnread(false);
+  };
+
+  readonly #onEnd = (): void => {
+    if (this.#leaves) return;
+    this.end();
+  };
+
+  /** What still comes in is read and dropped for a moment: to close with unread input would reset the connection. */
+  #sayEnd(): void {
+    this.#socket.setTimeout(LINGER_MS);
+    this.#socket.end();
+    this.#socket.resume();
+  }
+
+  readonly #onTimeout = (): void => {
+    if (this.#slots.length === 0) this.#socket.destroy();
+  };
+
+  readonly #onError = (): void => {
+    this.#socket.destroy();
+  };
+
+  #handOver(): void {
+    const socket = this.#socket;
+    socket.off("data", this.#onData).off("end", this.#onEnd).off("timeout", this.#onTimeout);
+    socket.off("drain", this.#onDrain).off("error", this.#onError).off("close", this.#closed);
+    socket.setTimeout(0);
+    this.#closed();
+    socket.unshift(this.#unread);
+    this.#unread = NOTHING;
+    this.#ports.handOver(socket);
+    socket.resume();
+  }
+}
+
+let second = 0;
+let date = "";
+
+/** As HTTP wants it, made once a second. */
+function dateNow(): string {
+  const now = Math.floor(Date.now() / 1000);
+  if (now !== second) {
+    second = now;
+    date = new Date(now * 1000).toUTCString();
+  }
+  return date;
+}
+
+const COMMON_TEXT = linesOf(COMMON);
+
+function responseText(answer: Answer, keepAliveMs: number): string {
+  const { headers, body } = partsOf(answer);
+  return (
+    `HTTP/1.1 ${answer.status} ${http.STATUS_CODES[answer.status]!}\r\n${linesOf(headers)}${COMMON_TEXT}` +
+    `Date: ${dateNow()}\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${keepAliveMs / 1000}\r\n\r\n${body}`
+  );
+}
+
+function linesOf(headers: readonly string[]): string {
+  let lines = "";
+  for (let i = 0; i < headers.length; i += 2) lines += `${headers[i]!}: ${headers[i + 1]!}\r\n`;
+  return lines;
+}
