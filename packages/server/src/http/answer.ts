@@ -6,6 +6,8 @@ import { problemBody } from "./problem.ts";
 export interface EmptyAnswer {
   readonly status: number;
   readonly headers: readonly string[];
+  /** To a HEAD: that there is no body says nothing of its length. */
+  readonly isHead?: boolean;
 }
 
 export type Answer = EmptyAnswer | Problem;
@@ -25,9 +27,10 @@ export const COMMON: readonly string[] = [
 /** Headers and body of an answer, those aside that are on every response. */
 export function partsOf(answer: Answer): { readonly headers: readonly string[]; readonly body: string } {
   if ("detail" in answer) return problemParts(answer);
-  const { status, headers } = answer;
+  const { status, headers, isHead } = answer;
   // A 204 has no length to tell (RFC 9110 section 8.6).
-  return { headers: status === 204 ? headers : [...headers, "Content-Length", "0"], body: "" };
+  const isUnsaid = status === 204 || isHead === true;
+  return { headers: isUnsaid ? headers : [...headers, "Content-Length", "0"], body: "" };
 }
 
 function problemParts(problem: Problem): { readonly headers: readonly string[]; readonly body: string } {

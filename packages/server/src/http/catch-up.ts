@@ -1,6 +1,7 @@
 /** GET without a live mode, and HEAD: protocol sections 5.5, 5.6 and 10.1. */
 import { cachePolicy, generationAt, isJson, offsetAt, rangeEtag, RESPONSE_HEADER } from "@coldbrook/core";
 import type { Position, StreamState } from "@coldbrook/core";
+import type { Answer } from "./answer.ts";
 import { chooseVariant } from "./compression.ts";
 import type { Variant } from "./compression.ts";
 import type { Exchange } from "./exchange.ts";
@@ -70,12 +71,13 @@ function etagOf(state: StreamState, from: Position, to: Position): string {
   });
 }
 
-export function head(context: ReadContext, exchange: Exchange): void {
-  const found = context.engine.find(exchange.path);
-  if (found === undefined) return exchange.problem(absent(context, exchange.path));
+/** What a HEAD is answered. */
+export function head(context: ReadContext, path: string): Answer {
+  const found = context.engine.find(path);
+  if (found === undefined) return absent(context, path);
   const { state } = found;
   const { config } = state.identity;
-  const headers = [
+  const headers: string[] = [
     RESPONSE_HEADER.contentType,
     config.contentType,
     RESPONSE_HEADER.streamNextOffset,
@@ -88,8 +90,7 @@ export function head(context: ReadContext, exchange: Exchange): void {
   if (config.expiresAtMs !== null) {
     headers.push(RESPONSE_HEADER.streamExpiresAt, new Date(config.expiresAtMs).toISOString());
   }
-  exchange.head(200, headers);
-  exchange.response.end();
+  return { status: 200, headers, isHead: true };
 }
 
 function canonical(context: ReadContext, exchange: Exchange, state: StreamState, from: Position): string {

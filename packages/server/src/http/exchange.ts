@@ -44,8 +44,10 @@ export class Exchange {
   }
 
   answer(answer: Answer): void {
-    if ("detail" in answer) this.problem(answer);
-    else this.empty(answer.status, answer.headers);
+    if ("detail" in answer) return this.problem(answer);
+    const { status } = answer;
+    this.head(status, partsOf(answer).headers);
+    this.response.end();
   }
 }
 

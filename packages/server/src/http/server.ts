@@ -25,7 +25,7 @@ import type { ReadContext } from "./read-context.ts";
 import { controlRoute } from "./subscription-routes.ts";
 import { serveControl } from "./subscriptions.ts";
 import type { SubscriptionContext } from "./subscriptions.ts";
-import { SimpleAppends } from "./simple-appends.ts";
+import { SimpleRequests } from "./simple-requests.ts";
 import { sse } from "./sse.ts";
 import { hasBody, post, put, remove } from "./writes.ts";
 import type { WriteContext } from "./writes.ts";
@@ -35,6 +35,8 @@ const KEEP_ALIVE_MS = 75_000;
 const HEADERS_MS = 80_000;
 /** A whole request, body included. */
 const REQUEST_MS = 300_000;
+/** How long a connection that sent no request may stay behind the answer to that. */
+const UNPARSED_LINGER_MS = 2_000;
 
 const CONNECT = "CONNECT";
 const PARSE_FAILURES: Readonly<Record<string, Problem>> = {
@@ -90,7 +92,7 @@ export interface HttpPorts {
 
 /** Knows of the connections that are not Node's yet as well. */
 class FrontServer extends http.Server {
-  simple: SimpleAppends | null = null;
+  simple: SimpleRequests | null = null;
 
   override closeIdleConnections(): void {
     super.closeIdleConnections();
@@ -130,16 +132,23 @@ export function createHttpServer(ports: HttpPorts): Server {
     response.writeContinue();
     handle(request, response);
   });
+  // Into a response that is under way, nothing may be written but its own bytes.
+  const endUnparsed = (socket: Socket, code: string): void => {
+    if (!socket.writable) socket.destroy();
+    else if (!order.endBehindOpen(socket)) {
+      socket.end(parseFailure(code));
+      // The client may have nothing more to say and yet not leave.
+      socket.setTimeout(UNPARSED_LINGER_MS, () => socket.destroy());
+    }
+  };
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
-    // Into a response that is under way, nothing may be written but its own bytes.
-    if (error.code === "ECONNRESET" || !socket.writable) socket.destroy();
-    else if (!order.endBehindOpen(socket as Socket)) socket.end(parseFailure(error.code ?? ""));
+    if (error.code === "ECONNRESET") socket.destroy();
+    else endUnparsed(socket as Socket, error.code ?? "");
   });
   server.on("connect", (_request, socket) => {
     // Node would cut the connection, and with it the answers of the requests before this one; and it has let go of it.
     socket.on("error", () => socket.destroy());
-    if (!socket.writable) socket.destroy();
-    else if (!order.endBehindOpen(socket as Socket)) socket.end(parseFailure(CONNECT));
+    endUnparsed(socket as Socket, CONNECT);
   });
   // A gate wants to see every request.
   if (ports.gate === null) standBefore(server, ports);
@@ -147,7 +156,7 @@ export function createHttpServer(ports: HttpPorts): Server {
 }
 
 function standBefore(server: FrontServer, ports: HttpPorts): void {
-  server.simple = new SimpleAppends({
+  server.simple = new SimpleRequests({
     context: ports.context,
     streamRoot: ports.streamRoot,
     controlPrefix: controlPrefixOf(ports),
@@ -231,13 +240,13 @@ async function dispatch(context: HttpContext, exchange: Exchange): Promise<void>
     case "GET":
       return read(context, exchange);
     case "HEAD":
-      return head(context, exchange);
+      return exchange.answer(head(context, exchange.path));
     case "POST":
       return post(context, exchange);
     case "PUT":
       return put(context, exchange);
     case "DELETE":
-      return remove(context, exchange);
+      return exchange.answer(await remove(context, exchange.path));
     case "OPTIONS":
       return preflight(exchange, METHODS);
     default:

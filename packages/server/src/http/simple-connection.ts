@@ -1,7 +1,9 @@
 /**
- * A connection for as long as it brings simple appends, which is all that most writers send: their bytes are read and answered
+ * A connection for as long as it brings simple requests, which is all that most writers send: their bytes are read and answered
  * here, without the objects that Node makes for each request. The first thing of another kind hands the socket over to Node's
- * HTTP server, with the bytes from there on, for good. Responses leave in the order of their requests (RFC 9112 section 9.3.2).
+ * HTTP server, with the bytes from there on, for good. Responses leave in the order of their requests (RFC 9112 section 9.3.2),
+ * and requests take effect in that order: appends behind appends go on at once, as they keep their order by themselves and can
+ * share a commit; any other waits for the answers before it, and all behind it wait for its own.
  */
 import http from "node:http";
 import type { Socket } from "node:net";
@@ -9,17 +11,18 @@ import { PIPELINED_REQUESTS_MAX } from "@coldbrook/core";
 import { COMMON, partsOf } from "./answer.ts";
 import type { Answer } from "./answer.ts";
 import { readSimpleRequest } from "./simple-request.ts";
-import type { SimpleRequest } from "./simple-request.ts";
+import type { SimpleMethod, SimpleRequest } from "./simple-request.ts";
 
 export interface SimplePorts {
   /** Begins to serve the request; null when it is not one for here, and then nothing has happened. Never rejects, never closes. */
-  readonly serve: (request: SimpleRequest) => Promise<Answer> | null;
+  readonly serve: (request: SimpleRequest, socket: Socket) => Promise<Answer> | null;
   /** Takes the socket over. What was read from it and not served is put back into it. */
   readonly handOver: (socket: Socket) => void;
   readonly keepAliveMs: number;
 }
 
 interface Slot {
+  readonly method: SimpleMethod;
   /** The whole response; null until it is known. */
   text: string | null;
 }
@@ -85,6 +88,10 @@ export class SimpleConnection {
       }
       const request = readSimpleRequest(this.#unread, at);
       if (request === "incomplete" && !(isLast && at === 0)) break;
+      if (typeof request !== "string" && !this.#isFreeFor(request.method)) {
+        this.#socket.pause();
+        break;
+      }
       if (typeof request === "string" || !this.#begin(request)) this.#leaves = true;
       else at += request.bytes;
     }
@@ -94,13 +101,18 @@ export class SimpleConnection {
     if (this.#slots.length === 0) this.#handOver();
   }
 
+  #isFreeFor(method: SimpleMethod): boolean {
+    return this.#slots.length === 0 || (method === "POST" && this.#slots[0]!.method === "POST");
+  }
+
   #begin(request: SimpleRequest): boolean {
-    const answering = this.#ports.serve(request);
+    const { method } = request;
+    const answering = this.#ports.serve(request, this.#socket);
     if (answering === null) return false;
-    const slot: Slot = { text: null };
+    const slot: Slot = { method, text: null };
     this.#slots.push(slot);
     answering.then((answer) => {
-      slot.text = responseText(answer, this.#ports.keepAliveMs);
+      slot.text = responseText(answer, method, this.#ports.keepAliveMs);
       if (this.#slots[0] === slot) this.#flush();
     });
     return true;
@@ -174,11 +186,12 @@ function dateNow(): string {
 
 const COMMON_TEXT = linesOf(COMMON);
 
-function responseText(answer: Answer, keepAliveMs: number): string {
+function responseText(answer: Answer, method: SimpleMethod, keepAliveMs: number): string {
   const { headers, body } = partsOf(answer);
   return (
     `HTTP/1.1 ${answer.status} ${http.STATUS_CODES[answer.status]!}\r\n${linesOf(headers)}${COMMON_TEXT}` +
-    `Date: ${dateNow()}\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${keepAliveMs / 1000}\r\n\r\n${body}`
+    `Date: ${dateNow()}\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${keepAliveMs / 1000}\r\n\r\n` +
+    (method === "HEAD" ? "" : body)
   );
 }
 

@@ -1,11 +1,15 @@
 /**
- * Reads the plainest of HTTP/1.1 requests from bytes: a method and an origin-form target, each header once, a short body whose
- * Content-Length says where it ends. Whatever else there may be in a request is "other", and Node's own parser's to judge. What
+ * Reads the plainest of HTTP/1.1 requests from bytes: a method and an origin-form target, each header once, no body or a short
+ * one whose Content-Length says where it ends. Whatever else there may be in a request is "other", and Node's own parser's to judge. What
  * is read here is read in one way only by anybody, so nothing can be smuggled past it (RFC 9112 sections 3, 5, 6.3 and 11.2).
  */
 import { HEADER_BYTES_MAX, HEADER_COUNT_MAX, SIMPLE_BODY_BYTES_MAX } from "@coldbrook/core";
 
+/** Those whose answers are whole when they begin. */
+export type SimpleMethod = "POST" | "PUT" | "DELETE" | "HEAD";
+
 export interface SimpleRequest {
+  readonly method: SimpleMethod;
   /** In origin form, visible ASCII. */
   readonly target: string;
   /** By name in lower case. */
@@ -16,12 +20,12 @@ export interface SimpleRequest {
   readonly bytes: number;
 }
 
-const REQUEST_LINE = /^POST (\/[\x21\x22\x24-\x7e]*) HTTP\/1\.1\r\n/;
+const REQUEST_LINE = /^(POST|PUT|DELETE|HEAD) (\/[\x21\x22\x24-\x7e]*) HTTP\/1\.1\r\n/;
 const HEADER_LINE = /([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e]+(?:[ \t]+[\x21-\x7e]+)*)?[ \t]*\r\n/y;
 const LENGTH = /^\d{1,9}$/;
 
-/** They change how a message is framed, or what becomes of its connection. */
-const FRAMING: ReadonlySet<string> = new Set([
+/** They change how a message is framed, or what becomes of its connection; the last is a name that objects have by themselves. */
+const NOT_SIMPLE: ReadonlySet<string> = new Set([
   "transfer-encoding",
   "content-encoding",
   "expect",
@@ -29,6 +33,7 @@ const FRAMING: ReadonlySet<string> = new Set([
   "te",
   "trailer",
   "http2-settings",
+  "__proto__",
 ]);
 
 const END = Buffer.from("\r\n\r\n");
@@ -44,13 +49,14 @@ export function readSimpleRequest(bytes: Buffer, at: number): SimpleRequest | "i
   if (line === null) return "other";
   const headers = readHeaders(head, line[0].length);
   if (headers === null) return "other";
-  const length = headers["content-length"];
-  if (length === undefined || !LENGTH.test(length)) return "other";
+  const length = headers["content-length"] ?? "0";
+  if (!LENGTH.test(length)) return "other";
   const bodyBytes = Number(length);
   if (bodyBytes > SIMPLE_BODY_BYTES_MAX) return "other";
   const bodyEnd = bodyAt + bodyBytes;
   if (bodyEnd > bytes.length) return "incomplete";
-  return { target: line[1]!, headers, body: bytes.subarray(bodyAt, bodyEnd), bytes: bodyEnd - at };
+  const method = line[1] as SimpleMethod;
+  return { method, target: line[2]!, headers, body: bytes.subarray(bodyAt, bodyEnd), bytes: bodyEnd - at };
 }
 
 /** Null when there is more to them than names and values. */
@@ -62,7 +68,7 @@ function readHeaders(head: string, from: number): Record<string, string> | null 
     const line = HEADER_LINE.exec(head);
     if (line === null) return null;
     const name = line[1]!.toLowerCase();
-    if (name in headers || FRAMING.has(name)) return null;
+    if (name in headers || NOT_SIMPLE.has(name)) return null;
     headers[name] = line[2] ?? "";
     count += 1;
   }

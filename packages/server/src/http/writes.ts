@@ -12,7 +12,7 @@ import {
   RESPONSE_HEADER,
 } from "@coldbrook/core";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
-import type { AppendOutcome, ProducerTuple, StreamState } from "@coldbrook/core";
+import type { AppendOutcome, CreateRequest, ForkRequest, ProducerTuple, StreamState } from "@coldbrook/core";
 import type { Engine } from "../engine/engine.ts";
 import type { AppendInput, AppendResult } from "../engine/write-path.ts";
 import type { Answer } from "./answer.ts";
@@ -40,30 +40,39 @@ export interface WriteContext {
   readonly hooks: LifecycleHooks | null;
 }
 
+type WholeBody = Extract<ReceivedBody, { kind: "body" }>;
+
+/** Of a request, what says under which address it came. */
+interface Addressed {
+  readonly headers: IncomingHttpHeaders;
+  readonly socket: { readonly localAddress?: string | undefined; readonly localPort?: number | undefined };
+}
+
 export async function put(context: WriteContext, exchange: Exchange): Promise<void> {
-  const parsed = parseCreate(exchange.request.headers);
-  if (parsed.kind === "bad")
-    return exchange.problem({ ...badRequest(parsed.detail), close: hasBody(exchange.request) });
-  const fork = parseFork(exchange.request.headers, context.streamRoot);
-  if (fork.kind === "bad" || fork.kind === "elsewhere") {
-    const problem = fork.kind === "bad" ? badRequest(fork.detail) : noSource(fork.detail);
-    return exchange.problem({ ...problem, close: hasBody(exchange.request) });
-  }
+  const parsed = parsePut(exchange.request.headers, context.streamRoot);
+  if ("status" in parsed) return exchange.problem({ ...parsed, close: hasBody(exchange.request) });
   const body = await context.bodies.receive(exchange.request);
   if (body.kind === "aborted") return;
   if (body.kind === "refused") return exchange.problem(body.problem);
-  const { request: create } = parsed;
+  exchange.answer(await create(context, exchange.path, parsed, { request: exchange.request, body }));
+}
+
+/** What a create whose body is here is answered. `body` is released when its bytes are no longer needed. */
+export async function create(
+  context: WriteContext,
+  path: string,
+  { create, fork }: ParsedPut,
+  { request, body }: { readonly request: Addressed; readonly body: WholeBody },
+): Promise<Answer> {
   const result = await (
-    fork.kind === "none"
-      ? context.engine.create(exchange.path, create, body.bytes)
-      : context.engine.fork(exchange.path, { create, fork: fork.request }, body.bytes)
+    fork === null
+      ? context.engine.create(path, create, body.bytes)
+      : context.engine.fork(path, { create, fork }, body.bytes)
   ).finally(body.release);
-  if (result.kind === "no-source")
-    return exchange.problem(noSource("there is no stream to fork at Stream-Forked-From"));
-  if (result.kind === "bad") return exchange.problem(badRequest(result.detail));
-  if (result.kind === "bad-body") return exchange.problem(badRequest(result.detail));
-  if (result.kind === "conflict")
-    return exchange.problem({ status: 409, code: "stream-exists", detail: result.detail });
+  if (result.kind === "no-source") return noSource("there is no stream to fork at Stream-Forked-From");
+  if (result.kind === "bad") return badRequest(result.detail);
+  if (result.kind === "bad-body") return badRequest(result.detail);
+  if (result.kind === "conflict") return { status: 409, code: "stream-exists", detail: result.detail };
   const { state } = result;
   const headers = [
     RESPONSE_HEADER.contentType,
@@ -73,9 +82,24 @@ export async function put(context: WriteContext, exchange: Exchange): Promise<vo
     ...NO_STORE,
     ...(state.closed ? CLOSED : []),
   ];
-  if (result.kind === "exists") return exchange.empty(200, headers);
+  if (result.kind === "exists") return { status: 200, headers };
   if (context.hooks !== null) await context.hooks.created(state);
-  return exchange.empty(201, [...headers, "Location", location(context, exchange)]);
+  return { status: 201, headers: [...headers, "Location", location(context, path, request)] };
+}
+
+export interface ParsedPut {
+  readonly create: CreateRequest;
+  readonly fork: ForkRequest | null;
+}
+
+/** The headers of a create, or what is wrong with them. */
+export function parsePut(headers: IncomingHttpHeaders, streamRoot: string): ParsedPut | Problem {
+  const parsed = parseCreate(headers);
+  if (parsed.kind === "bad") return badRequest(parsed.detail);
+  const fork = parseFork(headers, streamRoot);
+  if (fork.kind === "bad") return badRequest(fork.detail);
+  if (fork.kind === "elsewhere") return noSource(fork.detail);
+  return { create: parsed.request, fork: fork.kind === "none" ? null : fork.request };
 }
 
 export async function post(context: WriteContext, exchange: Exchange): Promise<void> {
@@ -92,7 +116,7 @@ export async function append(
   context: WriteContext,
   path: string,
   parsed: ParsedAppend,
-  body: Extract<ReceivedBody, { kind: "body" }>,
+  body: WholeBody,
 ): Promise<Answer> {
   let result: AppendResult;
   try {
@@ -110,12 +134,13 @@ export async function append(
   return appendAnswer(parsed.producer, accepted, result.outcome, result.state);
 }
 
-export async function remove(context: WriteContext, exchange: Exchange): Promise<void> {
-  const result = await context.engine.remove(exchange.path);
-  if (result === "missing") return exchange.problem(notFound(exchange.path));
-  if (result === "gone") return exchange.problem(softDeleted(exchange.path));
-  if (context.hooks !== null) await context.hooks.deleted(exchange.path);
-  exchange.empty(204, NO_STORE);
+/** What a DELETE is answered. */
+export async function remove(context: WriteContext, path: string): Promise<Answer> {
+  const result = await context.engine.remove(path);
+  if (result === "missing") return notFound(path);
+  if (result === "gone") return softDeleted(path);
+  if (context.hooks !== null) await context.hooks.deleted(path);
+  return { status: 204, headers: NO_STORE };
 }
 
 function noSource(detail: string): Problem {
@@ -234,10 +259,10 @@ export function hasBody({ headers }: IncomingMessage): boolean {
 }
 
 /** Absolute, as clients expect; the host is the client's own word for us, if it is one. */
-function location(context: WriteContext, exchange: Exchange): string {
-  const { host, "x-forwarded-proto": forwarded } = exchange.request.headers;
+function location(context: WriteContext, path: string, { headers, socket }: Addressed): string {
+  const { host, "x-forwarded-proto": forwarded } = headers;
   const scheme = forwarded === "https" ? "https" : "http";
-  const local = `${exchange.request.socket.localAddress ?? "127.0.0.1"}:${exchange.request.socket.localPort ?? 80}`;
+  const local = `${socket.localAddress ?? "127.0.0.1"}:${socket.localPort ?? 80}`;
   const authority = host !== undefined && HOST.test(host) ? host : local;
-  return `${scheme}://${authority}${context.streamRoot}/${exchange.path}`;
+  return `${scheme}://${authority}${context.streamRoot}/${path}`;
 }

@@ -1,21 +1,24 @@
 /**
- * Appends that come as simple requests, served without Node's HTTP server (protocol section 5.2). Every connection begins here;
- * those that bring anything else, or an append that is refused by its headers alone, are Node's from then on.
+ * Simple requests whose answers are whole at once: appends, creates, deletes and HEADs, served without Node's HTTP server
+ * (protocol sections 5.1 to 5.5). Every connection begins here; those that bring anything else, or a request that is refused by
+ * its headers alone, are Node's from then on.
  */
 import type { Server } from "node:http";
 import { Socket } from "node:net";
 import { parseStreamPath, URL_BYTES_MAX } from "@coldbrook/core";
 import type { Answer } from "./answer.ts";
+import { head } from "./catch-up.ts";
 import type { Problem } from "./problem.ts";
+import type { ReadContext } from "./read-context.ts";
 import { SimpleConnection } from "./simple-connection.ts";
 import type { SimplePorts } from "./simple-connection.ts";
 import type { SimpleRequest } from "./simple-request.ts";
-import { append, parseAppend } from "./writes.ts";
+import { append, create, parseAppend, parsePut, remove } from "./writes.ts";
 import type { WriteContext } from "./writes.ts";
 
-export interface SimpleAppendPorts {
-  /** Null while there is nothing to append to. */
-  readonly context: () => WriteContext | null;
+export interface SimpleRequestsPorts {
+  /** Null while there is nothing to serve. */
+  readonly context: () => (ReadContext & WriteContext) | null;
   readonly streamRoot: string;
   /** No stream is below this. */
   readonly controlPrefix: string;
@@ -24,11 +27,13 @@ export interface SimpleAppendPorts {
   readonly keepAliveMs: number;
 }
 
-export class SimpleAppends {
-  readonly #ports: SimpleAppendPorts;
+type Context = ReadContext & WriteContext;
+
+export class SimpleRequests {
+  readonly #ports: SimpleRequestsPorts;
   readonly #connections = new Set<SimpleConnection>();
 
-  constructor(ports: SimpleAppendPorts) {
+  constructor(ports: SimpleRequestsPorts) {
     this.#ports = ports;
   }
 
@@ -36,7 +41,7 @@ export class SimpleAppends {
   standBefore(server: Server): void {
     const [handle] = server.listeners("connection") as ((socket: unknown) => void)[];
     const ports: SimplePorts = {
-      serve: (request) => this.#serve(request),
+      serve: (request, socket) => this.#serve(request, socket),
       handOver: (socket) => handle!.call(server, socket),
       keepAliveMs: this.#ports.keepAliveMs,
     };
@@ -58,18 +63,16 @@ export class SimpleAppends {
     for (const connection of this.#connections) connection.destroy();
   }
 
-  #serve(request: SimpleRequest): Promise<Answer> | null {
-    const { target } = request;
+  #serve(request: SimpleRequest, socket: Socket): Promise<Answer> | null {
+    const { method, target } = request;
     const context = this.#ports.context();
     const path = context === null ? null : this.#pathOf(target);
     if (context === null || path === null) return null;
-    const parsed = parseAppend(request.headers);
-    if ("status" in parsed) return null;
-    const body = context.bodies.take(request.body);
-    if (body === null) return null;
-    return append(context, path, parsed, body).catch((error: unknown) => {
+    const answering = begin(context, path, request, socket);
+    if (answering === null) return null;
+    return answering.catch((error: unknown) => {
       // The body is read, so the connection can go on.
-      return { ...this.#ports.fault(error, "POST", target), close: false };
+      return { ...this.#ports.fault(error, method, target), close: false };
     });
   }
 
@@ -81,4 +84,30 @@ export class SimpleAppends {
     const parsed = parseStreamPath(target.slice(streamRoot.length + 1));
     return parsed.kind === "path" ? parsed.path : null;
   }
+}
+
+/** Null when the request is refused by its headers, or there is no room for its body now. */
+function begin(context: Context, path: string, request: SimpleRequest, socket: Socket): Promise<Answer> | null {
+  const { headers } = request;
+  switch (request.method) {
+    case "POST": {
+      const parsed = parseAppend(headers);
+      const body = "status" in parsed ? null : context.bodies.take(request.body);
+      return "status" in parsed || body === null ? null : append(context, path, parsed, body);
+    }
+    case "PUT": {
+      const parsed = parsePut(headers, context.streamRoot);
+      const body = "status" in parsed ? null : context.bodies.take(request.body);
+      if ("status" in parsed || body === null) return null;
+      return create(context, path, parsed, { request: { headers, socket }, body });
+    }
+    case "DELETE":
+      return request.body.length > 0 ? null : remove(context, path);
+    case "HEAD":
+      return request.body.length > 0 ? null : now(() => head(context, path));
+  }
+}
+
+async function now(answer: () => Answer): Promise<Answer> {
+  return answer();
 }
