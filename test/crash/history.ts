@@ -1,4 +1,5 @@
 /** What the clients asked for, what was acknowledged, and what any reader saw: the facts that a restart must keep. */
+import { AckBell } from "./ack-bell.ts";
 import { parseOffset } from "../process/stored-bytes.ts";
 import { Incarnation, Violation, type IncarnationConfig, type Origin } from "./incarnation.ts";
 
@@ -70,6 +71,7 @@ export class Slot {
 export class History {
   readonly slots: readonly Slot[];
   readonly violations: Violation[] = [];
+  readonly bell: AckBell = new AckBell();
   acks = 0;
   /** Statuses that say "try later", by count; only tests that expect them allow them. */
   refusals = 0;

@@ -60,6 +60,7 @@ function refusedForGood(reply: Reply, history: History, life: Incarnation, races
 
 /** The acknowledgement is a promise from here on. */
 function acknowledge(history: History, life: Incarnation, write: Write, reply: Reply, duplicate: boolean): void {
+  history.bell.ring(write.closes ? "close" : "append");
   const where = `acknowledgement of ${write.id}`;
   const position = life.learn(nextOffset(reply), where);
   history.acks += 1;
@@ -153,6 +154,7 @@ export async function sendCreate(
     return "refused";
   }
   if (reply.status !== 201) life.fail(`create was answered ${describeReply(reply)}`);
+  history.bell.ring("create");
   life.created = "yes";
   const where = "acknowledgement of the create";
   const bytes = write?.payload.stored.length ?? 0;
@@ -182,6 +184,7 @@ export async function sendDelete(
   }
   const expired = reply.status === 404 && life.config.fleeting;
   if (reply.status !== 204 && !expired) life.fail(`delete was answered ${describeReply(reply)}`);
+  history.bell.ring("delete");
   history.acks += 1;
   life.deleted = "yes";
   return "accepted";

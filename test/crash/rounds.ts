@@ -1,8 +1,10 @@
 /** Rounds of kill -9 under load against one data directory, each followed by the oracle. */
 import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { COLDBROOK_BIN, ServerProcess, runCheck, startServer, type ServerOptions } from "../process/coldbrook.ts";
 import { StreamClient } from "../process/http.ts";
 import { until, within } from "../process/until.ts";
+import { ACK_WEIGHTS } from "./ack-bell.ts";
 import { History } from "./history.ts";
 import { checkAfterRestart } from "./oracle.ts";
 import { SeededRandom } from "./random.ts";
@@ -26,6 +28,16 @@ const RECOVERY_KILL_EVERY = 4;
 /** Of so many rounds one begins with a pause in which every subscription comes to every tail. */
 const DRAIN_EVERY = 3;
 const LOAD_BOUND_MS = 60_000;
+/** Acknowledgements under load before a kill. */
+const ACKS_MIN = 100;
+const ACKS_MAX = 1_800;
+/** So long a kill waits for the acknowledgement that it is to come with. */
+const ACK_BOUND_MS = 2_000;
+/** A long run tells how far it is. */
+const TOLD_EVERY = 25;
+/** Of so many rounds one is on a slow disk. */
+const SLOW_EVERY = 2;
+const SLOW_DISK_ENTRY: string = fileURLToPath(new URL("./slow-disk-server.js", import.meta.url));
 
 export interface CrashSetup {
   readonly dataDir: string;
@@ -34,11 +46,15 @@ export interface CrashSetup {
   readonly env: Readonly<Record<string, string>>;
   readonly seed: number;
   readonly entry?: string;
+  /** Most acknowledgements under load before a kill. */
+  readonly acksMax?: number;
 }
 
 export interface CrashReport extends SubscriptionCounts {
   readonly kills: number;
   readonly killsInRecovery: number;
+  /** Kills that came with an acknowledgement, in the same turn. */
+  readonly killsAtAcks: number;
   readonly acks: number;
   readonly happened: number;
   readonly absent: number;
@@ -59,6 +75,7 @@ export class CrashRun {
   subscriptions: SubscriptionRig | null = null;
   happened = 0;
   absent = 0;
+  killsAtAcks = 0;
 
   constructor(setup: CrashSetup) {
     this.#setup = setup;
@@ -70,6 +87,7 @@ export class CrashRun {
   async withSubscriptions(book?: SubscriptionBook): Promise<SubscriptionRig> {
     const { seed } = this.#setup;
     this.subscriptions = await SubscriptionRig.open(`woken-${seed}`, seed, this.history.violations, book);
+    this.subscriptions.book.onAck = (kind): void => this.history.bell.ring(kind);
     return this.subscriptions;
   }
 
@@ -82,9 +100,9 @@ export class CrashRun {
     };
   }
 
-  async start(): Promise<ServerProcess> {
+  async start(extra: { entry?: string } = {}): Promise<ServerProcess> {
     const before = performance.now();
-    const server = await startServer(this.options());
+    const server = await startServer(this.options(extra));
     this.#startMs = performance.now() - before;
     return server;
   }
@@ -97,10 +115,13 @@ export class CrashRun {
     this.absent += report.absent;
   }
 
-  /** Load until some more writes are acknowledged, then kill -9 with requests in flight. */
+  /**
+   * Load until some more writes are acknowledged, then kill -9 with requests in flight: at once, or in the turn in which the next
+   * acknowledgement of some kind arrives.
+   */
   async killUnderLoad(server: ServerProcess, seed: number): Promise<void> {
     using client = new StreamClient(server.url);
-    const goal = this.history.acks + this.random.integer(300, 2_500);
+    const goal = this.history.acks + this.random.integer(ACKS_MIN, this.#setup.acksMax ?? ACKS_MAX);
     const load = new Load(this.history, client, seed, { readers: true, lossExpected: false });
     const others = this.subscriptions === null ? null : new SubscriptionLoad(this.subscriptions, client, seed, false);
     try {
@@ -109,6 +130,7 @@ export class CrashRun {
         LOAD_BOUND_MS,
         () => this.#reached(goal) || server.exit !== undefined || undefined,
       );
+      if (this.random.chance(0.75)) await this.#killAtAck(server, load, others);
     } finally {
       load.expectLoss();
       others?.expectLoss();
@@ -117,6 +139,23 @@ export class CrashRun {
       await within("the end of writers, readers and workers", 30_000, Promise.all([load.stop(), others?.stop()]));
     }
     this.#throwViolations();
+  }
+
+  async #killAtAck(server: ServerProcess, load: Load, others: SubscriptionLoad | null): Promise<void> {
+    const { bell } = this.history;
+    const kind = this.random.weighted(ACK_WEIGHTS);
+    if (others !== null) others.hurry = kind;
+    let killed: Promise<unknown> | null = null;
+    bell.await(kind, () => {
+      load.expectLoss();
+      others?.expectLoss();
+      this.killsAtAcks += 1;
+      killed = server.kill9();
+    });
+    const end = performance.now() + ACK_BOUND_MS;
+    while (killed === null && server.exit === undefined && performance.now() < end) await pause(5);
+    bell.silence();
+    await killed;
   }
 
   #reached(goal: number): boolean {
@@ -148,8 +187,8 @@ export class CrashRun {
   }
 
   /** Every subscription comes to every tail. */
-  async drain(): Promise<void> {
-    await this.subscriptions?.drain();
+  async drain(forgets = false): Promise<void> {
+    await this.subscriptions?.drain(forgets);
     this.#throwViolations();
   }
 
@@ -178,14 +217,16 @@ export async function killRounds(setup: CrashSetup, rounds: number): Promise<Cra
   let round = 0;
   try {
     for (round = 1; round <= rounds; round += 1) {
+      if (round % TOLD_EVERY === 0)
+        process.stdout.write(`round ${round} of ${rounds}, ${run.history.acks} acks so far\n`);
       if (round % RECOVERY_KILL_EVERY === 0) {
         await run.killInRecovery();
         killsInRecovery += 1;
         continue;
       }
-      server = await run.start();
+      server = await run.start(round % SLOW_EVERY === 0 ? { entry: SLOW_DISK_ENTRY } : {});
       await run.verify(server);
-      if (round % DRAIN_EVERY === 0) await run.drain();
+      if (round % DRAIN_EVERY === 0) await run.drain(true);
       await run.killUnderLoad(server, setup.seed + round);
     }
     server = await run.start();
@@ -199,10 +240,11 @@ export async function killRounds(setup: CrashSetup, rounds: number): Promise<Cra
   } finally {
     await server?.[Symbol.asyncDispose]();
   }
-  const { history, happened, absent } = run;
+  const { history, happened, absent, killsAtAcks } = run;
   return {
     kills: rounds,
     killsInRecovery,
+    killsAtAcks,
     acks: history.acks,
     happened,
     absent,

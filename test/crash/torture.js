@@ -1,12 +1,27 @@
-// The acceptance's hundred kills for each store: `pnpm build && node test/crash/torture.js`. CRASH_ROUNDS and CRASH_SEED
-// are passed on, and so are the arguments, to vitest.
+// kill -9 for as long as one likes: `pnpm build && node test/crash/torture.js --rounds 1000`. A hundred rounds on each store
+// without it; `--seed N` repeats a run's choices, `--store directory` or `--store s3` leaves the other one out, and what
+// follows `--` goes to vitest. CRASH_ROUNDS and CRASH_SEED say the same. The last line of each store is its result.
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
+const { values, positionals } = parseArgs({
+  options: { rounds: { type: "string" }, seed: { type: "string" }, store: { type: "string" } },
+  allowPositionals: true,
+});
+/** @type {Record<string, string>} */
+const TITLES = { directory: "on a directory", s3: "on S3" };
+const title = values.store === undefined ? undefined : TITLES[values.store];
+if (values.store !== undefined && title === undefined) {
+  throw new Error(`--store must be directory or s3, not "${values.store}"`);
+}
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const vitest = fileURLToPath(new URL("../../node_modules/vitest/vitest.mjs", import.meta.url));
-const args = [vitest, "run", "--project", "full", "test/crash/kill.test.ts", ...process.argv.slice(2)];
-const env = { ...process.env, CRASH_ROUNDS: process.env.CRASH_ROUNDS ?? "100" };
+const args = [vitest, "run", "--project", "full", "test/crash/kill.test.ts", ...positionals];
+if (title !== undefined) args.push("-t", title);
+const rounds = values.rounds ?? process.env.CRASH_ROUNDS ?? "100";
+const seed = values.seed ?? process.env.CRASH_SEED;
+const env = { ...process.env, CRASH_ROUNDS: rounds, ...(seed === undefined ? {} : { CRASH_SEED: seed }) };
 spawn(process.execPath, args, { cwd: root, env, stdio: "inherit" }).on("exit", (code) => {
   process.exitCode = code ?? 1;
 });

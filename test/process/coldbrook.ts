@@ -17,6 +17,8 @@ export interface ServerOptions {
   /** Script that node runs instead of the command. */
   readonly entry?: string;
   readonly readyBoundMs?: number;
+  /** Limit of open files. */
+  readonly openFiles?: number;
 }
 
 /** How a process ended: exactly one of the two is set. */
@@ -50,7 +52,14 @@ export class ServerProcess {
   constructor(options: ServerOptions) {
     const args = [options.entry ?? COLDBROOK_BIN, "serve", "--port", "0", ...options.args];
     this.#readyBoundMs = options.readyBoundMs ?? 60_000;
-    this.#child = spawn(process.execPath, args, { env: cleanEnv(options.env), stdio: ["ignore", "pipe", "pipe"] });
+    const command = [process.execPath, ...args];
+    // The shell's process becomes the server's: its id is ours to end.
+    if (options.openFiles !== undefined)
+      command.unshift("sh", "-c", 'ulimit -n "$0"; exec "$@"', `${options.openFiles}`);
+    this.#child = spawn(command[0]!, command.slice(1), {
+      env: cleanEnv(options.env),
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     if (this.#child.pid === undefined) throw new Error(`could not start ${args.join(" ")}`);
     this.pid = this.#child.pid;
     this.exited = new Promise((resolve) => {

@@ -1,9 +1,10 @@
 /** A small HTTP client for tests: keep-alive, no retry, every header and byte as the server sent it. */
 import { Agent, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { storedBytes } from "./stored-bytes.ts";
+import { PATIENCE } from "./until.ts";
 import { decodeEvents, type SseEvent } from "./sse.ts";
 
-const REQUEST_BOUND_MS = 90_000;
+const REQUEST_BOUND_MS: number = 90_000 * PATIENCE;
 const CHUNKS_MAX = 1_000_000;
 
 export interface Reply {

@@ -1,6 +1,9 @@
 /** Bounded polling: the one way in which these tests wait for something that has no event. */
 import { setTimeout as pause } from "node:timers/promises";
 
+/** Every bound is so many times as long: for a run of hours on a machine that has more to do. */
+export const PATIENCE: number = Number(process.env["TEST_PATIENCE"] ?? "1");
+
 /**
  * Calls `probe` until it returns something else than undefined, and returns that.
  * @throws Error naming `what` when `boundMs` passed; the bound is a limit on a hang, never an assertion on speed.
@@ -10,7 +13,7 @@ export async function until<Value>(
   boundMs: number,
   probe: () => Promise<Value | undefined> | Value | undefined,
 ): Promise<Value> {
-  const end = performance.now() + boundMs;
+  const end = performance.now() + boundMs * PATIENCE;
   for (;;) {
     const value = await probe();
     if (value !== undefined) return value;
@@ -23,7 +26,7 @@ export async function until<Value>(
 export async function within<Value>(what: string, boundMs: number, work: Promise<Value>): Promise<Value> {
   let timer: NodeJS.Timeout | undefined;
   const bound = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited ${boundMs} ms for: ${what}`)), boundMs);
+    timer = setTimeout(() => reject(new Error(`waited ${boundMs} ms for: ${what}`)), boundMs * PATIENCE);
   });
   try {
     return await Promise.race([work, bound]);

@@ -38,6 +38,8 @@ export interface FaultRule {
   readonly fault: Fault;
   /** Requests it is applied to; without end when left out. */
   readonly times?: number;
+  /** Of the requests that match, only every so many-th; each when left out. */
+  readonly every?: number;
   /** Only where the URL's path matches. */
   readonly path?: RegExp;
 }
@@ -54,6 +56,8 @@ export interface FaultProxy extends AsyncDisposable {
   /** Requests that arrived, faulted or not. */
   readonly counts: Readonly<RequestCounts>;
   resetCounts(): void;
+  /** Requests that a rule was applied to. */
+  readonly faulted: number;
   /** Connections of clients that are open now. */
   readonly connections: number;
   /** Adds a rule; the first that matches and is not used up applies. */
@@ -74,11 +78,13 @@ export async function startFaultProxy(upstream: string): Promise<FaultProxy> {
 
 interface LiveRule {
   readonly rule: FaultRule;
+  matched: number;
   left: number;
 }
 
 class HttpFaultProxy implements FaultProxy {
   counts: RequestCounts = noCounts();
+  faulted = 0;
   readonly #upstream: URL;
   readonly #agent: Agent = new Agent({ keepAlive: true });
   readonly #sockets: Set<Socket> = new Set();
@@ -103,7 +109,7 @@ class HttpFaultProxy implements FaultProxy {
   }
 
   inject(rule: FaultRule): void {
-    this.#rules.push({ rule, left: rule.times ?? Number.POSITIVE_INFINITY });
+    this.#rules.push({ rule, matched: 0, left: rule.times ?? Number.POSITIVE_INFINITY });
   }
 
   clear(): void {
@@ -180,7 +186,10 @@ class HttpFaultProxy implements FaultProxy {
       ({ rule, left }) => left > 0 && (rule.on === "any" || rule.on === kind) && (rule.path?.test(path) ?? true),
     );
     if (found === undefined) return undefined;
+    found.matched += 1;
+    if (found.matched % (found.rule.every ?? 1) !== 0) return undefined;
     found.left -= 1;
+    this.faulted += 1;
     return found.rule.fault;
   }
 

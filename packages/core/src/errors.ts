@@ -2,6 +2,8 @@
 export type StreamErrorCode =
   /** The shard cannot take writes now: WAL budget reached. */
   | "wal-full"
+  /** The shard cannot take writes now: what is free on its disk is kept for deletes, rolls and the catalog. */
+  | "disk-full"
   /** The process is stopping. */
   | "draining"
   /** A bound of limits.ts was reached (waiters, connections). */

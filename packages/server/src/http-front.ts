@@ -1,5 +1,4 @@
 /** What a shard is served by over HTTP: it listens from the start on, answers 503 until there is a shard, and drains politely. */
-import { setMaxListeners } from "node:events";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { CONNECTIONS_MAX, DEFAULT_CURSOR_SCHEDULE } from "@coldbrook/core";
@@ -10,6 +9,7 @@ import { createHttpServer } from "./http/server.ts";
 import type { Gate, HttpContext, HttpLog } from "./http/server.ts";
 import type { SubscriptionContext } from "./http/subscriptions.ts";
 import { InProcessSocket } from "./http/in-process-socket.ts";
+import { connectionsWithin, openFilesMax } from "./open-files.ts";
 import type { Settings } from "./settings.ts";
 import type { Shard, ShardPorts } from "./shard.ts";
 
@@ -68,8 +68,6 @@ export class HttpFront {
     this.port = address?.port ?? 0;
     this.#bodies = new BodyReceiver(settings.bodyBytesMax);
     this.#compressor = settings.compression ? new Compressor() : null;
-    // One listener for each live reader; they are bounded with the waiters.
-    setMaxListeners(0, this.#draining.signal);
   }
 
   /** Listens. @throws Error that says why it cannot */
@@ -84,6 +82,8 @@ export class HttpFront {
       ...(options.controlPrefix === undefined ? {} : { controlPrefix: options.controlPrefix }),
       log: ports.log,
     });
+    // Past it, a connection is closed as soon as it is made.
+    server.maxConnections = connectionsWithin(CONNECTIONS_MAX, openFilesMax());
     if (options.listen !== false) await listen(server, settings);
     front = new HttpFront(settings, ports, options, server);
     return front;
@@ -127,6 +127,7 @@ export class HttpFront {
       hooks: this.#options.hooks ?? null,
       compressor: this.#compressor,
       draining: this.#draining.signal,
+      log: this.#ports.log,
       subscriptions,
     };
     this.#phase = "ok";

@@ -63,6 +63,7 @@ export function openMemoryEngine(options: MemoryEngineOptions = {}): MemoryEngin
     segmentAgeMs: options.segmentAgeMs ?? SEGMENT_AGE_MS,
     // Whoever writes without a pause leaves the roller no turn to drain a budget in, and nothing would be saved by refusing.
     walBytesMax: options.walBytesMax ?? Number.MAX_SAFE_INTEGER,
+    diskReserveBytes: 0,
     chunkBytes: options.chunkBytes ?? CHUNK_BYTES,
     // Only a read that is under way while its stream is deleted would profit; it is cut short.
     objectGraceMs: 0,

@@ -51,8 +51,14 @@ async function startShard(
   });
   if (recovered.torn !== null)
     log.warn(recovered.torn, "a torn batch at the end of the WAL, never acknowledged, was cut off");
-  const cache = await ChunkCache.open({ directory: dataDir.cache, bytesMax: settings.cacheBytesMax, log });
-  const shard = new Shard(settings, ports, { id, catalog, wal, store, readNow: null, cache, recovered });
+  let shard: Shard | null = null;
+  const cache = await ChunkCache.open({
+    directory: dataDir.cache,
+    bytesMax: settings.cacheBytesMax,
+    mayGrow: (bytes) => shard?.engine.wal.isShortOfRoom(bytes) !== true,
+    log,
+  });
+  shard = new Shard(settings, ports, { id, catalog, wal, store, readNow: null, cache, recovered });
   await shard.start();
   return shard;
 }

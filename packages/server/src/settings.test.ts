@@ -26,6 +26,7 @@ const NUMBERS: readonly (readonly [
   ["segmentBytes", "segment-bytes", "COLDBROOK_SEGMENT_BYTES", 64 * MIB, KIB, GIB],
   ["segmentAgeMs", "segment-age-ms", "COLDBROOK_SEGMENT_AGE_MS", 60_000, 10, 86_400_000],
   ["walBytesMax", "wal-bytes-max", "COLDBROOK_WAL_BYTES_MAX", 4 * GIB, 64 * KIB, 1024 * GIB],
+  ["diskReserveBytes", "disk-reserve", "COLDBROOK_DISK_RESERVE", 256 * MIB, 0, 1024 * GIB],
   ["cacheBytesMax", "cache-bytes-max", "COLDBROOK_CACHE_BYTES_MAX", GIB, 0, 1024 * GIB],
   ["bodyBytesMax", "body-bytes-max", "COLDBROOK_BODY_BYTES_MAX", 32 * MIB, 1, 256 * MIB],
   ["chunkBytes", "chunk-bytes", "COLDBROOK_CHUNK_BYTES", MIB, 16, 64 * MIB],

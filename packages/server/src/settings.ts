@@ -12,6 +12,7 @@ export interface Settings {
   readonly segmentBytes: number;
   readonly segmentAgeMs: number;
   readonly walBytesMax: number;
+  readonly diskReserveBytes: number;
   readonly cacheBytesMax: number;
   readonly bodyBytesMax: number;
   readonly chunkBytes: number;
@@ -108,6 +109,15 @@ export const SETTINGS: { readonly [Name in keyof Settings]: SettingRow } = {
     min: 64 * KIB,
     max: 1024 * GIB,
     meaning: "bytes that only the WAL may hold; past it, appends get 503",
+  },
+  diskReserveBytes: {
+    flag: "disk-reserve",
+    environment: "COLDBROOK_DISK_RESERVE",
+    kind: "bytes",
+    fallback: "256MiB",
+    min: 0,
+    max: 1024 * GIB,
+    meaning: "disk space, up to an eighth, that appends leave free; past it, 507",
   },
   cacheBytesMax: {
     flag: "cache-bytes-max",
@@ -222,6 +232,7 @@ export function readSettings(
     segmentBytes: count(SETTINGS.segmentBytes),
     segmentAgeMs: count(SETTINGS.segmentAgeMs),
     walBytesMax: count(SETTINGS.walBytesMax),
+    diskReserveBytes: count(SETTINGS.diskReserveBytes),
     cacheBytesMax: count(SETTINGS.cacheBytesMax),
     bodyBytesMax: count(SETTINGS.bodyBytesMax),
     chunkBytes: count(SETTINGS.chunkBytes),

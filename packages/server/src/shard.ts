@@ -2,11 +2,11 @@
  * One shard, wired: WAL, catalog, engine, roller, reader and reaper over whatever they are kept in. A directory and a bucket
  * or all in memory, it is the same parts and the same rules.
  */
-import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { COLD_MEMORY_BYTES_MAX, rollKey } from "@coldbrook/core";
 import type { Clock, FaultPoint, Lsn, ObjectStore, Random, RollRecord } from "@coldbrook/core";
-import { Collector, MergedReader, Roller } from "@coldbrook/tiering";
+import { Collector, MergedReader, Roller, TimeSlice } from "@coldbrook/tiering";
 import type { ChunkCache, ImmediateReads } from "@coldbrook/tiering";
 import type { Catalog } from "./catalog/catalog.ts";
 import { CatalogWork } from "./engine/catalog-work.ts";
@@ -24,12 +24,9 @@ import { WalReader } from "./wal/wal-reader.ts";
 /** How long a stop waits for an upload under way. */
 const STORE_DRAIN_MS = 5_000;
 
-/** Extents that become cold in one turn of the event loop. */
-const COOLED_PER_TURN = 1_000;
-
 export type ShardSettings = Pick<
   Settings,
-  "segmentBytes" | "segmentAgeMs" | "walBytesMax" | "chunkBytes" | "objectGraceMs"
+  "segmentBytes" | "segmentAgeMs" | "walBytesMax" | "diskReserveBytes" | "chunkBytes" | "objectGraceMs"
 > & {
   /** See EnginePorts. */
   readonly restingStreamsMax?: number;
@@ -69,6 +66,7 @@ export class Shard {
   readonly #storage: ShardStorage;
   readonly #ports: ShardPorts;
   readonly #roller: Roller;
+  readonly #merged: MergedReader;
   readonly #work = new CatalogWork();
 
   /** Nothing runs before `start`. */
@@ -78,13 +76,14 @@ export class Shard {
     this.clock = ports.clock;
     this.engine = this.#openEngine(settings);
     this.#roller = this.#openRoller();
-    this.reader = new StreamReader(this.engine, this.#openReader(), settings.chunkBytes);
+    this.#merged = this.#openReader(settings);
+    this.reader = new StreamReader(this.engine, this.#merged, settings.chunkBytes);
     this.reaper = this.#openReaper(settings);
   }
 
   /** Takes up what recovery left to do: cut-off releases, un-rolled segments, streams to give back. */
   async start(): Promise<void> {
-    for (const base of this.#storage.recovered.released) await this.engine.wal.discard(base);
+    await this.#discardReleased();
     this.startNow();
   }
 
@@ -96,11 +95,18 @@ export class Shard {
 
   facts(): Record<string, number | string> {
     const { engine } = this;
+    const { gets, bytesFetched, aheadFetchedBytes, aheadTakenBytes, aheadHeldBytes } = this.#merged.stats;
     return {
       unrolledBytes: engine.wal.unrolledBytes,
       walSegments: engine.wal.segmentCount,
+      ...(engine.wal.diskFreeBytes === null ? {} : { diskFreeBytes: engine.wal.diskFreeBytes }),
       segmentsToRoll: this.#roller.pendingSegments,
       bodiesInFlightBytes: this.reader.inFlightBytes,
+      coldGets: gets,
+      coldBytesFetched: bytesFetched,
+      aheadFetchedBytes,
+      aheadTakenBytes,
+      aheadHeldBytes,
       ...engine.stats,
     };
   }
@@ -118,6 +124,8 @@ export class Shard {
     const { catalog, store } = this.#storage;
     await this.engine.subscriptions.leases.stop();
     await this.reaper.stop();
+    this.engine.wal.stopWaiting();
+    catalog.stopWaiting();
     await this.engine.wal.drain();
     await this.#stopRolling();
     await this.#work.idle();
@@ -138,6 +146,19 @@ export class Shard {
     clearTimeout(deadline);
   }
 
+  /**
+   * The catalog says that these segments are rolled, but a killed process may have left that in the page cache alone. A commit of
+   * our own takes all before it to the disk; only then may they go.
+   */
+  async #discardReleased(): Promise<void> {
+    const { catalog, recovered } = this.#storage;
+    if (recovered.released.length === 0) return;
+    const rolledLsn = catalog.meta("rolledLsn");
+    if (rolledLsn !== undefined) await catalog.batch(() => catalog.setMeta("rolledLsn", rolledLsn));
+    await catalog.flushed();
+    for (const base of recovered.released) await this.engine.wal.discard(base);
+  }
+
   #openEngine(settings: ShardSettings): Engine {
     const { id: shard, catalog, wal: storage, recovered } = this.#storage;
     const { clock, onFatal: fatal, faultPoint: fault } = this.#ports;
@@ -151,7 +172,14 @@ export class Shard {
         openWal: (settle) =>
           new Wal(
             { storage, shard, ...settings },
-            { settle, sealed: (segment) => this.#roller.enqueue(segment), fatal, fault, clock },
+            {
+              settle,
+              sealed: (segment) => this.#roller.enqueue(segment),
+              shortOfRoom: (detail) => this.#shortOfRoom(detail),
+              fatal,
+              fault,
+              clock,
+            },
             recovered.wal,
           ),
         clock,
@@ -161,6 +189,15 @@ export class Shard {
         fault,
       },
       { streams: recovered.streams, subscriptions: recovered.subscriptions, generation },
+    );
+  }
+
+  /** What can be had again goes first. */
+  #shortOfRoom(detail: string): void {
+    this.#storage.cache?.clear();
+    this.#ports.log.warn(
+      { detail },
+      "the disk of the data directory is short of room; appends are refused with 507 until some is freed",
     );
   }
 
@@ -189,7 +226,7 @@ export class Shard {
     if (readNow !== null) await store.remove(rollKey(base));
   }
 
-  #openReader(): MergedReader {
+  #openReader({ chunkBytes }: ShardSettings): MergedReader {
     const { store, cache, readNow } = this.#storage;
     const hot = new WalReader(this.engine.wal);
     const immediate = {
@@ -202,6 +239,7 @@ export class Shard {
       hot,
       cache,
       chunkMemoryBytesMax: COLD_MEMORY_BYTES_MAX,
+      readAheadChunkBytes: chunkBytes,
       random: this.#ports.random,
       ...(readNow === null ? {} : { immediate: { ...immediate, cold: readNow } }),
     });
@@ -229,9 +267,10 @@ export class Shard {
     await catalog.flushed();
     catalog.recordSize();
     this.#ports.faultPoint("catalog.flushed");
-    for (const [i, extent] of record.extents.entries()) {
-      if (i % COOLED_PER_TURN === 0) await nextTurn();
-      engine.cooled(extent.stream, extent.end);
+    const slice = new TimeSlice();
+    for (const { stream, end } of record.extents) {
+      if (slice.over) await slice.rest();
+      engine.cooled(stream, end);
     }
   }
 }

@@ -18,6 +18,8 @@ export interface ChunkCacheOptions {
   /** Bytes of all files together; 0 turns the cache off. */
   readonly bytesMax: number;
   readonly filesMax?: number;
+  /** Whether the disk has room for so many bytes more; always when left out. */
+  readonly mayGrow?: (bytes: number) => boolean;
   readonly log: { warn(facts: object, message: string): void };
 }
 
@@ -29,6 +31,7 @@ export class ChunkCache {
   readonly #directory: string;
   readonly #bytesMax: number;
   readonly #log: ChunkCacheOptions["log"];
+  readonly #mayGrow: (bytes: number) => boolean;
   readonly #sizes: LRUCache<string, number>;
   #writes = 0;
   #serial = 0;
@@ -38,6 +41,7 @@ export class ChunkCache {
     this.#directory = options.directory;
     this.#bytesMax = options.bytesMax;
     this.#log = options.log;
+    this.#mayGrow = options.mayGrow ?? ((): boolean => true);
     this.#sizes = new LRUCache<string, number>({
       max: options.filesMax ?? CACHE_FILES_MAX,
       maxSize: Math.max(1, options.bytesMax),
@@ -93,7 +97,7 @@ export class ChunkCache {
 
   /** Keeps `bytes` for `key` if disk and bounds allow; resolves either way. */
   async put(key: string, bytes: Uint8Array): Promise<void> {
-    if (bytes.length > this.#bytesMax || this.#writes >= WRITES_MAX) return;
+    if (bytes.length > this.#bytesMax || this.#writes >= WRITES_MAX || !this.#mayGrow(bytes.length)) return;
     const name = fileName(key);
     const temporary = join(this.#directory, `${name}.${this.#serial++}.tmp`);
     this.#writes += 1;
@@ -109,6 +113,11 @@ export class ChunkCache {
     } finally {
       this.#writes -= 1;
     }
+  }
+
+  /** Gives its room on the disk back. */
+  clear(): void {
+    this.#sizes.clear();
   }
 
   /** Removes what is kept for `key`, because it failed its checksum. */

@@ -1,4 +1,5 @@
 /** All streams that subscriptions follow, all subscriptions, and what happened to them, by count. */
+import type { AckKind } from "../ack-bell.ts";
 import type { FollowedStream, StreamLife } from "./followed-stream.ts";
 import type { SubscriptionLife, SubscriptionPlan } from "./subscription-life.ts";
 
@@ -46,6 +47,8 @@ export class SubscriptionBook {
   readonly streams: readonly FollowedStream[];
   readonly slots: readonly SubscriptionSlot[];
   readonly counts: SubscriptionCounts = { wakes: 0, acksOfSubscriptions: 0, claims: 0, webhooks: 0, retries: 0 };
+  /** An acknowledgement has arrived, in this very turn. */
+  onAck: (kind: AckKind) => void = () => undefined;
   readonly #byPath: ReadonlyMap<string, FollowedStream>;
   #tick = 0;
 

@@ -2,6 +2,7 @@
 import { setMaxListeners } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
 import type { StreamClient } from "../../process/http.ts";
+import type { AckKind } from "../ack-bell.ts";
 import { Violation } from "../incarnation.ts";
 import { SeededRandom } from "../random.ts";
 import type { SubscriptionSlot } from "./book.ts";
@@ -22,6 +23,12 @@ import type { SubscriptionRig } from "./rig.ts";
 import { isLoss, PullWorker } from "./workers.ts";
 
 const OWNER_STEPS = { look: 30, reconfirm: 15, conflict: 8, toggle: 40, remove: 14 } as const;
+/** What an owner does next while somebody waits for an acknowledgement of that kind. */
+const HURRIED: Partial<Record<AckKind, keyof typeof OWNER_STEPS>> = {
+  "subscription create": "remove",
+  "subscription delete": "remove",
+  link: "toggle",
+};
 /** A worker that waits for an event looks up so often whether its subscription is still there. */
 const WAIT_MS = 600;
 
@@ -31,6 +38,8 @@ export class SubscriptionLoad {
   readonly #stop = new AbortController();
   readonly #done: Promise<unknown>;
   #lossExpected: boolean;
+  /** Owners see to it that there soon is an acknowledgement of that kind. */
+  hurry: AckKind | null = null;
 
   constructor(rig: SubscriptionRig, client: StreamClient, seed: number, lossExpected: boolean) {
     this.#rig = rig;
@@ -89,7 +98,7 @@ export class SubscriptionLoad {
     const life = slot.current;
     if (life === undefined) return createSubscription(book, this.#client, slot, channel);
     await pause(random.integer(10, 250));
-    switch (random.weighted(OWNER_STEPS)) {
+    switch (HURRIED[this.hurry ?? "append"] ?? random.weighted(OWNER_STEPS)) {
       case "look":
         return checkSubscription(book, this.#client, slot);
       case "reconfirm":
@@ -99,15 +108,17 @@ export class SubscriptionLoad {
       case "toggle":
         return this.#toggle(slot, life, random);
       case "remove":
-        return slot.comesAndGoes ? deleteSubscription(this.#client, slot, life) : undefined;
+        return slot.comesAndGoes ? deleteSubscription(book, this.#client, slot, life) : undefined;
     }
   }
 
   async #toggle(slot: SubscriptionSlot, life: SubscriptionLife, random: SeededRandom): Promise<void> {
     if (slot.toggles.length === 0) return;
+    const { book } = this.#rig;
     const path = random.pick(slot.toggles);
     const isLinked = life.explicit.get(path) === "yes";
-    return isLinked ? removeLink(this.#client, life, path) : addLink(this.#client, life, path);
+    const change = isLinked ? removeLink : addLink;
+    return change(book, this.#client, life, path);
   }
 
   async #work(slot: SubscriptionSlot, index: number, random: SeededRandom): Promise<void> {

@@ -1,5 +1,6 @@
 /** The check of subscriptions after a restart, and the proof that no wake is lost: diligent workers come to every tail. */
 import { setTimeout as pause } from "node:timers/promises";
+import { PATIENCE } from "../../process/until.ts";
 import { expectStatus, nextOffset, type StreamClient } from "../../process/http.ts";
 import { Violation } from "../incarnation.ts";
 import type { SubscriptionBook, SubscriptionSlot } from "./book.ts";
@@ -9,7 +10,7 @@ import { checkAbsent, checkConfig, getSubscription } from "./requests.ts";
 import { doWork, WakeReader } from "./workers.ts";
 import type { SeededRandom } from "../random.ts";
 
-const DRAIN_BOUND_MS = 30_000;
+const DRAIN_BOUND_MS: number = 30_000 * PATIENCE;
 /** Wakes of one subscription while nothing new arrives: those in flight, and one for what they did not know of. */
 const DRAIN_WAKES_MAX = 8;
 
@@ -39,6 +40,7 @@ export function settleSubscription(slot: SubscriptionSlot, isThere: boolean, tic
   for (const past of slot.past) past.buried = true;
   if (!isThere) return;
   if (life === undefined) throw new Violation(`subscription ${slot.id} came back, or was never made, and is there`);
+  if (life.deleted === "yes") life.fail("its delete was acknowledged, and it is there");
   life.deleted = "no";
   if (life.created === "yes") return;
   life.created = "yes";
@@ -111,14 +113,19 @@ export async function checkAll(book: SubscriptionBook, client: StreamClient): Pr
 
 /**
  * Nobody writes any more: workers who claim for every event, and for nothing else, come to every tail within a few wakes, and
- * so does the webhooks' receiver. `handled` tells up to which wake a subscription's events were answered already.
+ * so does the webhooks' receiver. `handled` tells up to which wake a subscription's events were answered already. Where `forgets`
+ * says so, the first worker of each subscription does nothing: the work must come again when the lease has run out.
  * @throws Violation when a cursor stays behind, ConnectionLost
  */
 export async function drain(
   book: SubscriptionBook,
   client: StreamClient,
   random: SeededRandom,
-  options: { readonly handled: (life: SubscriptionLife) => number; readonly violations: readonly Violation[] },
+  options: {
+    readonly handled: (life: SubscriptionLife) => number;
+    readonly violations: readonly Violation[];
+    readonly forgets: boolean;
+  },
 ): Promise<void> {
   await Promise.all(
     book.slots.map(async ({ id, current: life }) => {
@@ -127,12 +134,14 @@ export async function drain(
         life.wakeStream === null ? null : new WakeReader(`${life.name} drain`, life, options.handled(life));
       const end = performance.now() + DRAIN_BOUND_MS;
       const first = life.leases.newest;
+      let forgets = options.forgets;
       for (;;) {
         if (options.violations.length > 0) return;
         if (reader !== null) {
           await reader.read(book, client);
           const work = reader.isCalled ? await reader.claim(book, client) : null;
-          if (work !== null) await doWork(book, async () => client, life, work, random, "finish");
+          if (work !== null) await doWork(book, async () => client, life, work, random, forgets ? "forget" : "finish");
+          if (work !== null) forgets = false;
         }
         const behind = await laggards(book, client, id, life);
         if (behind.length === 0) break;

@@ -103,6 +103,7 @@ export async function createSubscription(
   slot.current = life;
   const reply = await client.request("PUT", `${ROOT}/${life.id}`, { headers: JSON_HEADERS, body: bodyOf(life) });
   if (reply.status !== 201) life.fail(`its create was answered ${describeReply(reply)}`);
+  book.onAck("subscription create");
   checkConfig(life, parseReply<SubscriptionShown>(reply));
   life.created = "yes";
   life.confirmedAt = book.tick();
@@ -124,6 +125,7 @@ export async function getSubscription(client: StreamClient, id: string): Promise
 }
 
 export async function deleteSubscription(
+  book: SubscriptionBook,
   client: StreamClient,
   slot: SubscriptionSlot,
   life: SubscriptionLife,
@@ -132,6 +134,7 @@ export async function deleteSubscription(
   const reply = await client.request("DELETE", `${ROOT}/${life.id}`);
   if (reply.status !== 204) life.fail(`its delete was answered ${describeReply(reply)}`);
   life.deleted = "yes";
+  book.onAck("subscription delete");
   await checkAbsent(client, life.id);
   slot.end();
 }
@@ -145,19 +148,32 @@ export async function checkAbsent(client: StreamClient, id: string): Promise<voi
   }
 }
 
-export async function addLink(client: StreamClient, life: SubscriptionLife, path: string): Promise<void> {
+export async function addLink(
+  book: SubscriptionBook,
+  client: StreamClient,
+  life: SubscriptionLife,
+  path: string,
+): Promise<void> {
   life.linking(path);
   const reply = await post(client, `${life.id}/streams`, { streams: [path] });
   if (reply.status !== 204) life.fail(`a new link was answered ${describeReply(reply)}`);
+  life.explicit.set(path, "yes");
+  book.onAck("link");
   const head = await client.head(path);
   life.linked(path, head.status === 200 ? nextOffset(head) : null);
 }
 
-export async function removeLink(client: StreamClient, life: SubscriptionLife, path: string): Promise<void> {
+export async function removeLink(
+  book: SubscriptionBook,
+  client: StreamClient,
+  life: SubscriptionLife,
+  path: string,
+): Promise<void> {
   life.unlinking(path);
   const reply = await client.request("DELETE", `${ROOT}/${life.id}/streams/${encodeURIComponent(path)}`);
   if (reply.status !== 204) life.fail(`the end of a link was answered ${describeReply(reply)}`);
   life.explicit.set(path, "no");
+  book.onAck("link");
 }
 
 /** What a claim came to: work, or the number of the wake for which somebody else has it or nobody needs to. */
@@ -185,6 +201,7 @@ export async function claim(
   book.see(life, generation);
   book.counts.claims += 1;
   const hold = life.leases.granted({ generation, wakeId, worker, sentAtMs, answeredAtMs }, newestBefore);
+  book.onAck("claim");
   life.toldOf(streams, (path) => book.lifeOf(path), `claim of generation ${generation}`);
   for (const { path, acked_offset: acked, tail_offset: tail } of streams) {
     const floor = floors.get(`${path}@${parseOffset(tail).generation}`) ?? "";
@@ -241,6 +258,7 @@ export async function ack(
     life.leases.accepted(hold, sent, done);
     life.acked(acks);
     book.counts.acksOfSubscriptions += 1;
+    book.onAck("subscription ack");
     return "accepted";
   }
   if (reply.status === 409 && errorOf(reply).code === "INVALID_OFFSET" && mayBeOff(book, life, acks)) return "off";

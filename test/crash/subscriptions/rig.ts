@@ -8,7 +8,7 @@ import { FollowedStream } from "./followed-stream.ts";
 import type { SubscriptionLife } from "./subscription-life.ts";
 import { checkAll, drain } from "./oracle.ts";
 import { WebhookKeys, WebhookReceiver, type Jwk } from "./receiver.ts";
-import { parseReply, type Work } from "./requests.ts";
+import { append, parseReply, type Work } from "./requests.ts";
 import { WakeDesk } from "./wakes.ts";
 import { doWork, isLoss, type PullWorker } from "./workers.ts";
 
@@ -156,16 +156,21 @@ export class SubscriptionRig {
     this.#arrival = new Arrival();
   }
 
-  /** Nobody writes: everybody works until all is acknowledged. @throws Violation, ConnectionLost */
-  async drain(): Promise<void> {
+  /**
+   * Nobody writes: everybody works until all is acknowledged. Where it `forgets`, there is work for all, and each first lease of it
+   * is left to run out: only a wake for that brings the work about. @throws Violation, ConnectionLost
+   */
+  async drain(forgets = false): Promise<void> {
     const client = this.#client;
     if (client === null) throw new Error("there is no server to drain");
     const { isDiligent } = this.#desk;
     this.#desk.isDiligent = true;
     try {
+      if (forgets) await this.#leaveWork(client);
       await drain(this.book, client, this.#random, {
         handled: (life) => this.#handled(life),
         violations: this.#violations,
+        forgets,
       });
       await checkAll(this.book, client);
     } finally {
@@ -179,6 +184,13 @@ export class SubscriptionRig {
     this.#arrival.open();
     await Promise.all(this.#inHand);
     await this.#receiver[Symbol.asyncDispose]();
+  }
+
+  async #leaveWork(client: StreamClient): Promise<void> {
+    const lives = this.book.slots.flatMap(({ current }) => current ?? []);
+    for (const life of lives) if (life.plan.type === "webhook") this.#desk.toForget.add(life);
+    const streams = this.book.streams.flatMap(({ path }) => this.book.lifeOf(path) ?? []);
+    await Promise.all(streams.map((stream) => append(client, stream, "work for all")));
   }
 
   #handled(life: SubscriptionLife): number {

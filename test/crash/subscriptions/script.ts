@@ -75,7 +75,7 @@ export class SubscriptionScript {
     this.step = "last ack and next wake";
     await ack(book, client, life, work, { acks, done: true });
     this.step = "delete";
-    await deleteSubscription(client, slot, life);
+    await deleteSubscription(book, client, slot, life);
   }
 
   /** Resolves when the receiver has done the work, or when `isOver` says so. @throws ConnectionLost, Violation */

@@ -36,6 +36,8 @@ export class WakeDesk {
   readonly #seen = new Set<string>();
   /** From here on every wake is worked on at once. */
   isDiligent = false;
+  /** Lives whose next wake is taken and not worked on, diligent or not. */
+  readonly toForget: Set<SubscriptionLife> = new Set();
 
   constructor(ports: WakePorts) {
     this.#ports = ports;
@@ -69,7 +71,8 @@ export class WakeDesk {
     this.#count(life, generation);
     life.toldOf(streams, (path) => book.lifeOf(path), where);
     const hold = life.leases.hold(generation, wakeId, `the receiver of ${name}`, Date.now());
-    const manner = this.isDiligent ? "done" : random.weighted(MANNERS);
+    const usual = this.isDiligent ? "done" : random.weighted(MANNERS);
+    const manner = this.toForget.delete(life) ? "silent" : usual;
     switch (manner) {
       case "error":
         return { status: random.pick([500, 503, 404, 301]), body: "{}" };

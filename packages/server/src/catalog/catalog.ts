@@ -92,18 +92,25 @@ export class Catalog {
 
   /** Resolves when all that was committed is on disk. @throws Error when the disk does not take it in time */
   async flushed(): Promise<void> {
+    const environment = this.#environment;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       const error = new Error(
-        `catalog ${this.#environment.file}: LMDB has not flushed for ${FLUSH_MS_MAX} ms; is its disk full or failing?`,
+        `catalog ${environment.file}: LMDB has not flushed for ${FLUSH_MS_MAX} ms; is its disk failing?`,
       );
-      timer = setTimeout(() => reject(error), FLUSH_MS_MAX);
+      // Nothing is flushed while a commit waits for room.
+      timer = setInterval(() => void (environment.waitsForRoom || reject(error)), FLUSH_MS_MAX);
     });
     try {
-      await Promise.race([this.#environment.flushed(), late]);
+      await Promise.race([environment.flushed(), late]);
     } finally {
-      clearTimeout(timer);
+      clearInterval(timer);
     }
+  }
+
+  /** From now on a batch for which there is no room on the disk is refused. */
+  stopWaiting(): void {
+    this.#environment.stopWaiting();
   }
 
   /** Notes the file's size, so that a start can tell when it was cut short. */

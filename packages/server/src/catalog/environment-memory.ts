@@ -10,6 +10,7 @@ export function openMemory(): CatalogEnvironment {
 
 class MemoryEnvironment implements CatalogEnvironment {
   readonly file: string = "memory:";
+  readonly waitsForRoom = false;
   readonly #stores = new Map<string, MemoryStore<never>>();
   /** What the batch under way has changed so far; null outside of one. */
   #changes: Change[] | null = null;
@@ -41,6 +42,8 @@ class MemoryEnvironment implements CatalogEnvironment {
   flushed(): Promise<void> {
     return Promise.resolve();
   }
+
+  stopWaiting(): void {}
 
   recordSize(): void {}
 

@@ -38,9 +38,14 @@ export interface CatalogEnvironment {
   store<K extends StoreKey>(name: string): ValueStore<K>;
   /**
    * All changes that `change` makes, at once. Resolves when they are committed, not when they are on disk; look-ups see them
-   * from then on, and not within `change`. It must not throw: some of what it put may be kept.
+   * from then on, and not within `change`. It must not throw: some of what it put may be kept. Batches are committed in the order
+   * in which they are asked for; one for which the disk has no room waits for some, and those behind it.
    */
   batch(change: () => void): Promise<void>;
+  /** A batch waits for room on the disk. */
+  readonly waitsForRoom: boolean;
+  /** From now on a batch for which there is no room is refused. */
+  stopWaiting(): void;
   /** Resolves when all that was committed is on disk. */
   flushed(): Promise<void>;
   /** Notes the size of its file, so that a start can tell when that was cut short. */

@@ -9,14 +9,14 @@ import type { Catalog } from "../catalog/catalog.ts";
 import type { SubscriptionSaver } from "../subscriptions/subscription-saver.ts";
 import type { Stream } from "./stream.ts";
 
-/** Streams of one transaction. */
-const SLICE = 256;
+/** Streams of one transaction: they enter it in one turn of the event loop, which appends wait for. */
+const TRANSACTION_STREAMS_MAX = 128;
 /** Producers that a stream keeps in memory beyond the ones that are not saved yet. */
 const PRODUCERS_KEPT_MAX = 1024;
-/** How far the catalog trails a quiet WAL. */
-const DELAY_MS = 5_000;
+/** How far the catalog trails the WAL at most; a roll catches it up. A stream that is appended to all the while is saved once in it. */
+const DELAY_MS = 20_000;
 /** So many unsaved streams are saved without a delay. */
-const DIRTY_STREAMS_MAX = 65_536;
+const DIRTY_STREAMS_MAX = 262_144;
 
 export interface CatalogSyncPorts {
   readonly catalog: Catalog;
@@ -33,7 +33,7 @@ export interface CatalogSyncPorts {
 export class CatalogSync {
   readonly #ports: CatalogSyncPorts;
   #dirty = new Set<Stream>();
-  readonly #underWay = new Set<Stream>();
+  #underWay = new Set<Stream>();
   #timer: NodeJS.Timeout | null = null;
   #run: Promise<void> = Promise.resolve();
 
@@ -82,16 +82,15 @@ export class CatalogSync {
 
   async #save(): Promise<void> {
     const applied = this.#ports.durableLsn();
-    const streams = [...this.#dirty];
-    this.#dirty.clear();
-    for (const stream of streams) this.#underWay.add(stream);
-    for (let from = 0; from < streams.length; from += SLICE) {
-      const slice = streams.slice(from, from + SLICE);
+    // The run before has ended, so that the set under way is empty.
+    [this.#dirty, this.#underWay] = [this.#underWay, this.#dirty];
+    const left = this.#underWay.values();
+    for (let streams = nextOf(left); streams.length > 0; streams = nextOf(left)) {
       this.#ports.fault("catalog.commit");
       await this.#ports.catalog.batch(() => {
-        for (const stream of slice) this.#put(stream);
+        for (const stream of streams) this.#put(stream);
       });
-      for (const stream of slice) {
+      for (const stream of streams) {
         stream.inCatalog = true;
         this.#underWay.delete(stream);
         forgetProducers(stream);
@@ -128,6 +127,16 @@ export class CatalogSync {
     for (const [producer, known] of stream.dirtyProducers) catalog.producers.put(id, producer, known, state.lsn);
     stream.dirtyProducers = null;
   }
+}
+
+function nextOf(streams: Iterator<Stream>): Stream[] {
+  const taken: Stream[] = [];
+  while (taken.length < TRANSACTION_STREAMS_MAX) {
+    const next = streams.next();
+    if (next.done === true) break;
+    taken.push(next.value);
+  }
+  return taken;
 }
 
 /** Producers may leave memory only when the catalog has them: look-ups see committed values alone. */

@@ -1,5 +1,6 @@
 import type { AppendOutcome, ProducerTuple } from "@coldbrook/core";
-import { describe, expect, test } from "vitest";
+import fs from "node:fs";
+import { describe, expect, test, vi } from "vitest";
 import { ask, microtasks, Shard, until } from "../../test-support/shard.ts";
 import type { AppendInput, AppendResult } from "./write-path.ts";
 
@@ -400,6 +401,56 @@ describe("a full WAL", () => {
     await shard.append("a", "x".repeat(70_000), by(0));
     await expect(shard.append("a", "y", by(1))).rejects.toMatchObject({ code: "wal-full" });
     expect(outcomeOf(await shard.append("a", "x", by(0)))).toBe("duplicate");
+  });
+});
+
+describe("a full disk", () => {
+  const MIB = 1024 * 1024;
+  const totalBytes = 1024 * MIB;
+
+  test("refuses appends and creates, changes nothing, lets reads, duplicates and deletes go on, and takes appends again", async () => {
+    const disk = { freeBytes: totalBytes, totalBytes };
+    await using shard = await Shard.create({ diskReserveBytes: 64 * MIB, space: () => disk });
+    await shard.create("a");
+    await shard.create("b");
+    await shard.append("a", "kept", by(0));
+    disk.freeBytes = 64 * MIB - 1;
+    shard.nowMs += 1_000;
+    await expect(shard.append("a", "x", by(1))).rejects.toMatchObject({ name: "StreamError", code: "disk-full" });
+    await expect(shard.engine.create("c", ask(), NOTHING)).rejects.toMatchObject({ code: "disk-full" });
+    expect(shard.shortages.length).toBe(1);
+    const { stream, state } = shard.engine.find("a")!;
+    expect([state.tail, stream.pending.tail, shard.hotText("a")]).toEqual([4, 4, "kept"]);
+    expect(shard.engine.find("c")).toBeUndefined();
+    expect(outcomeOf(await shard.append("a", "kept", by(0)))).toBe("duplicate");
+    expect(await shard.engine.remove("b")).toBe("deleted");
+    disk.freeBytes = totalBytes;
+    shard.nowMs += 1_000;
+    expect(outcomeOf(await shard.append("a", "x", by(1)))).toBe("append");
+    expect(shard.fatal).toEqual([]);
+  });
+
+  test("has room in its reserve for a copy of each segment", async () => {
+    const disk = { freeBytes: totalBytes, totalBytes };
+    await using shard = await Shard.create({ diskReserveBytes: 64 * 1024, space: () => disk });
+    await shard.create("a");
+    for (let count = 0; count < 10; count++) await shard.append("a", "x".repeat(10_000));
+    expect(shard.sealed.map(({ base, end }) => end - base > 32 * 1024 && end - base < 64 * 1024)).toEqual([true, true]);
+  });
+
+  test("without room or a descriptor for the next segment, the one before takes frames until there is", async () => {
+    await using shard = await Shard.create({ segmentBytes: 10_000 });
+    await shard.create("a");
+    const open = vi.spyOn(fs, "openSync").mockImplementation(() => {
+      throw Object.assign(new Error("EMFILE: too many open files"), { code: "EMFILE" });
+    });
+    for (let count = 0; count < 5; count++) await shard.append("a", "x".repeat(10_000));
+    expect([shard.sealed.length, shard.fatal]).toEqual([0, []]);
+    open.mockRestore();
+    await shard.append("a", "y");
+    expect(shard.sealed.length).toBe(1);
+    await shard.restart();
+    expect(shard.engine.find("a")!.state.tail).toBe(50_001);
   });
 });
 

@@ -97,12 +97,19 @@ export class FrameQueue {
 
   /** `headroom` is the part of the budget that may be used beyond it. */
   isFull(headroom: number): boolean {
-    const bytes = this.#ports.wal().unrolledBytes + this.#enqueuedBytes;
-    return bytes >= this.#ports.walBytesMax * (1 + headroom) || this.#ports.hotExtents() >= HOT_EXTENTS_MAX;
+    const wal = this.#ports.wal();
+    const bytes = wal.unrolledBytes + this.#enqueuedBytes;
+    const isFull = bytes >= this.#ports.walBytesMax * (1 + headroom) || this.#ports.hotExtents() >= HOT_EXTENTS_MAX;
+    return isFull || wal.waitsForRoom;
   }
 
-  /** @throws StreamError wal-full */
-  admit(): void {
+  /** `bytes` is the payload that is to be taken. @throws StreamError wal-full, disk-full */
+  admit(bytes: number): void {
+    const wal = this.#ports.wal();
+    if (wal.isShortOfRoom(this.#enqueuedBytes + bytes)) {
+      wal.sealForRoom();
+      throw new StreamError("disk-full", `${wal.roomDetail}; free some space, appends go on by themselves then`);
+    }
     if (!this.isFull(0)) return;
     // What fills the budget must be on its way to the store, or the budget would never drain.
     this.#ports.wal().seal().catch(this.#ports.fatal);

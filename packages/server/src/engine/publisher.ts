@@ -2,12 +2,12 @@
  * A roll becomes the truth: its extents enter the catalog, flushed, before the WAL segment may go (invariant 6). Streams that
  * were deleted meanwhile get none; an object without a live extent is garbage from the start.
  */
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Generation, RollRecord } from "@coldbrook/core";
+import { TimeSlice } from "@coldbrook/tiering";
 import type { Catalog } from "../catalog/catalog.ts";
 
-/** Extents of one transaction. */
-const SLICE = 512;
+/** Extents of one transaction: they enter it in one turn of the event loop, which appends wait for. */
+const TRANSACTION_EXTENTS_MAX = 64;
 
 /** Puts the roll into the catalog; resolves when it is committed. Redoing it after a crash changes nothing. */
 export async function publishRoll(
@@ -17,16 +17,18 @@ export async function publishRoll(
   nowMs: number,
 ): Promise<void> {
   const live = record.objects.map(() => 0);
-  for (let from = 0; from < record.extents.length; from += SLICE) {
-    const wanted = record.extents.slice(from, from + SLICE).filter((extent) => isLive(extent.stream));
+  const { extents, objects } = record;
+  const slice = new TimeSlice();
+  for (let from = 0; from < extents.length; from += TRANSACTION_EXTENTS_MAX) {
+    const wanted = extents.slice(from, from + TRANSACTION_EXTENTS_MAX).filter((extent) => isLive(extent.stream));
     await catalog.batch(() => {
       for (const extent of wanted) {
-        const object = record.objects[extent.object]!;
+        const object = objects[extent.object]!;
         catalog.extents.put({ ...extent, object: object.key });
         live[extent.object]! += 1;
       }
     });
-    await nextTurn();
+    if (slice.over) await slice.rest();
   }
   const before = record.objects.map(({ key }) => catalog.objects.load(key));
   await catalog.batch(() => {

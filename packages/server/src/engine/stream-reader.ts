@@ -41,13 +41,16 @@ class InFlight {
   }
 
   take(buffer: Uint8Array): boolean {
-    const uses = this.#uses.get(buffer);
-    if (uses === undefined) {
-      if (!this.fits(buffer.length)) return false;
-      this.#bytes += buffer.length;
-    }
-    this.#uses.set(buffer, (uses ?? 0) + 1);
+    if (!this.#uses.has(buffer) && !this.fits(buffer.length)) return false;
+    this.add(buffer);
     return true;
+  }
+
+  /** Counts what is there already, whether it fits or not. */
+  add(buffer: Uint8Array): void {
+    const uses = this.#uses.get(buffer) ?? 0;
+    if (uses === 0) this.#bytes += buffer.length;
+    this.#uses.set(buffer, uses + 1);
   }
 
   give(buffer: Uint8Array): void {
@@ -72,6 +75,8 @@ export class StreamReader {
   readonly #merged: MergedReader;
   readonly #chunkBytes: number;
   readonly #inFlight = new InFlight();
+  /** Ranges that are being read. */
+  readonly #loads = new Map<string, Promise<Uint8Array | null>>();
   readonly #chunks = new LRUCache<string, Uint8Array>({
     maxSize: CHUNK_MEMORY_BYTES_MAX,
     sizeCalculation: (bytes) => bytes.length + 256,
@@ -96,9 +101,25 @@ export class StreamReader {
 
   /** Where a catch-up response from `from` ends (DESIGN "Chunks"). @throws StreamError */
   chunkEnd(stream: Stream, from: Position, tail: Position): Position | Promise<Position> {
-    const target = chunkTarget(from, this.#chunkBytes);
+    return this.#end(stream, from, tail, this.#chunkBytes);
+  }
+
+  /** Where an event of a live read from `from` ends: as a chunk does, or earlier when much is in flight. @throws StreamError */
+  eventEnd(stream: Stream, from: Position, tail: Position): Position | Promise<Position> {
+    const isRoomy = this.#inFlight.fits(2 * this.#chunkBytes);
+    return this.#end(stream, from, tail, isRoomy ? this.#chunkBytes : Math.min(SMALL_PIECE_BYTES, this.#chunkBytes));
+  }
+
+  /** Counts the bytes as in flight until the returned function is called, once. */
+  hold(bytes: Uint8Array): () => void {
+    this.#inFlight.add(bytes);
+    return () => this.#inFlight.give(bytes);
+  }
+
+  #end(stream: Stream, from: Position, tail: Position, chunkBytes: number): Position | Promise<Position> {
+    const target = chunkTarget(from, chunkBytes);
     if (target >= tail) return tail;
-    return runSteps(this.#boundary(stream, from, target - 1, tail, this.#chunkBytes));
+    return runSteps(this.#boundary(stream, from, target - 1, tail, chunkBytes));
   }
 
   /** Where a fork that asks so parts from its source (protocol section 4.2). @throws StreamError */
@@ -188,19 +209,49 @@ export class StreamReader {
     return ends;
   }
 
-  /** The range as one buffer, or null when too much is in flight: then it is to be read in pieces. @throws StreamError */
-  async whole(stream: Stream, from: Position, to: Position): Promise<WholeRange | null> {
+  /**
+   * The range as one buffer, in this very turn when it is in memory; null when too much is in flight: then it is to be read
+   * in pieces. @throws StreamError
+   */
+  whole(stream: Stream, from: Position, to: Position): WholeRange | null | Promise<WholeRange | null> {
     // Forks share what they inherit whole.
     const { identity } = stream.pending;
     const first = runAt(identity, from);
     const key = `${to <= first.to ? first.stream : identity.id}:${from}:${to}`;
     const kept = this.#chunks.get(key);
-    const bytes = kept ?? this.fromMemory(stream, from, to) ?? (await this.#load(stream, from, to));
-    if (bytes === null || !this.#inFlight.take(bytes)) return null;
+    if (kept !== undefined) return this.#taken(kept);
+    const near = this.fromMemory(stream, from, to);
+    if (near !== null) return this.#keptAndTaken(key, near);
+    return this.#loaded(key, stream, from, to);
+  }
+
+  /** Readers that ask for the same range while it is read get the same buffer. */
+  async #loaded(key: string, stream: Stream, from: Position, to: Position): Promise<WholeRange | null> {
+    const others = this.#loads.get(key);
+    if (others !== undefined) {
+      const bytes = await others;
+      return bytes === null ? null : this.#taken(bytes);
+    }
+    const load = this.#load(stream, from, to);
+    this.#loads.set(key, load);
+    try {
+      const bytes = await load;
+      return bytes === null ? null : this.#keptAndTaken(key, bytes);
+    } finally {
+      this.#loads.delete(key);
+    }
+  }
+
+  #keptAndTaken(key: string, bytes: Uint8Array): WholeRange | null {
+    const range = this.#taken(bytes);
     // Only ranges that end at a chunk boundary are asked for again by others. A slice would keep more than it counts for.
     const isSlice = bytes.buffer.byteLength > 2 * bytes.length;
-    if (kept === undefined && !isSlice && to - from >= this.#chunkBytes / 2) this.#chunks.set(key, bytes);
-    return { bytes, done: () => this.#inFlight.give(bytes) };
+    if (range !== null && !isSlice && bytes.length >= this.#chunkBytes / 2) this.#chunks.set(key, bytes);
+    return range;
+  }
+
+  #taken(bytes: Uint8Array): WholeRange | null {
+    return this.#inFlight.take(bytes) ? { bytes, done: () => this.#inFlight.give(bytes) } : null;
   }
 
   /** The range in this very turn, where the WAL and the store are in memory. @throws StreamError; Error where they are not */

@@ -116,7 +116,7 @@ export class WritePath {
     if (touchDue(stream.pending, now) && !this.#queue.isFull(TOUCH_HEADROOM)) this.#queue.touch(stream, now);
   }
 
-  /** Protocol section 5.1. @throws StreamError wal-full, corrupt-catalog */
+  /** Protocol section 5.1. @throws StreamError wal-full, disk-full, corrupt-catalog */
   create(path: string, request: CreateRequest, body: Uint8Array): Promise<CreateResult> {
     return this.#decisions.later(path, this.#creation(path, request, body));
   }
@@ -136,14 +136,14 @@ export class WritePath {
       if (kept !== null) return kept;
       const framed = frameBody(body, isJson(config.contentType), "create");
       if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
-      this.#queue.admit();
+      this.#queue.admit(framed.stored.length);
       if (stream !== undefined) this.#queue.delete(stream, "expired");
       const created = this.#queue.create({ path, config, closed, framed, lineage: null }, now);
       return { batch: created.batch, answer: () => ({ kind: "created", state: created.next }) };
     };
   }
 
-  /** Protocol section 4.2. @throws StreamError wal-full, corrupt-catalog, and those of a read of the source */
+  /** Protocol section 4.2. @throws StreamError wal-full, disk-full, corrupt-catalog, and those of a read of the source */
   async fork(path: string, request: ForkCreation, body: Uint8Array): Promise<ForkResult> {
     for (;;) {
       const source = await this.#decisions.settled(request.fork.source);
@@ -183,7 +183,7 @@ export class WritePath {
     };
   }
 
-  /** Protocol sections 5.2 and 5.3. @throws StreamError wal-full, corrupt-catalog */
+  /** Protocol sections 5.2 and 5.3. @throws StreamError wal-full, disk-full, corrupt-catalog */
   append(path: string, input: AppendInput): Promise<AppendResult> {
     this.#ports.fault("append.enqueue");
     return this.#decisions.later(path, (stream, now) => this.#decideAppend(stream, input, now));
@@ -283,7 +283,7 @@ export class WritePath {
         answer: () => ({ kind: "bad", detail: "the body would pass the last position of a stream" }),
       };
     }
-    this.#queue.admit();
+    this.#queue.admit(framed.stored.length);
     if (stream !== undefined) this.#queue.delete(stream, "expired");
     const lineage = (id: Generation): ReturnType<typeof forkLineage> => forkLineage(origin!.identity, point!, id);
     const created = this.#queue.create({ path, config, closed: request.create.closed, framed, lineage }, now);
@@ -312,7 +312,7 @@ export class WritePath {
       return { batch: stream.lastBatch, answer: () => ({ kind: "decided", outcome, state: stream.durable! }) };
     }
     if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
-    this.#queue.admit();
+    this.#queue.admit(framed.stored.length);
     const { producer, streamSeq, close } = input;
     const batch = this.#queue.append(stream, outcome.next, { framed, producer, streamSeq, close }, now);
     return { batch, answer: () => ({ kind: "decided", outcome, state: outcome.next }) };

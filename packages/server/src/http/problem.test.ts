@@ -5,6 +5,7 @@ import { badRequest, faultProblem, notFound, problemBody } from "./problem.ts";
 /** The compiler asks for every code here; the table test asks for every status. */
 const PROMISED: Readonly<Record<StreamErrorCode, readonly [status: number, retry: boolean]>> = {
   "wal-full": [503, true],
+  "disk-full": [507, true],
   draining: [503, true],
   "too-many-waiters": [429, true],
   "store-unavailable": [503, true],
@@ -52,7 +53,7 @@ describe("a problem's body", () => {
     });
   });
 
-  test.each([400, 403, 404, 405, 409, 408, 410, 413, 414, 415, 417, 429, 431, 500, 501, 502, 503])(
+  test.each([400, 403, 404, 405, 409, 408, 410, 413, 414, 415, 417, 429, 431, 500, 501, 502, 503, 507])(
     "has a title for %i",
     (status) => {
       const { title } = JSON.parse(problemBody({ ...badRequest("x"), status })) as { title: string };

@@ -33,10 +33,12 @@ const TITLES: Readonly<Record<number, string>> = {
   501: "Not Implemented",
   502: "Bad Gateway",
   503: "Service Unavailable",
+  507: "Insufficient Storage",
 };
 
 const FAULTS: Readonly<Record<StreamErrorCode, { readonly status: number; readonly retryAfterSeconds?: number }>> = {
   "wal-full": { status: 503, retryAfterSeconds: 1 },
+  "disk-full": { status: 507, retryAfterSeconds: 5 },
   draining: { status: 503, retryAfterSeconds: 1 },
   "too-many-waiters": { status: 429, retryAfterSeconds: 5 },
   "store-unavailable": { status: 503, retryAfterSeconds: 1 },
@@ -49,6 +51,7 @@ const FAULTS: Readonly<Record<StreamErrorCode, { readonly status: number; readon
 /** What a client is told. The message of the fault itself is for the operator: it names files and stores. */
 const SENTENCES: Readonly<Record<StreamErrorCode, string>> = {
   "wal-full": "the server cannot take more data until the object store has taken what is waiting; try again later",
+  "disk-full": "the server has no room for more data; delete what is not needed or tell the operator, then try again",
   draining: "the server is starting or stopping; try again",
   "too-many-waiters": "too many readers wait on this stream or server; try again later",
   "store-unavailable": "the object store does not answer; try again later",

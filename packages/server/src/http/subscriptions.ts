@@ -41,7 +41,7 @@ export interface SubscriptionContext {
   readonly facts: () => Record<string, number>;
 }
 
-/** @throws StreamError wal-full, corrupt-catalog */
+/** @throws StreamError wal-full, disk-full, corrupt-catalog */
 export async function serveControl(
   context: SubscriptionContext,
   exchange: Exchange,

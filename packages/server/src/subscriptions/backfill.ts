@@ -25,7 +25,7 @@ export interface BackfillPorts {
   readonly clock: Clock;
 }
 
-/** Called in the turn of the creation; false when there are more streams than one may follow. @throws StreamError wal-full, corrupt-catalog */
+/** Called in the turn of the creation; false when there are more streams than one may follow. @throws StreamError wal-full, disk-full, corrupt-catalog */
 export async function backfill(ports: BackfillPorts, subscription: Subscription, pattern: string): Promise<boolean> {
   const prefix = ports.pathPrefix + literalBeginning(pattern);
   // What the catalog lacks is in memory at this moment.
@@ -60,7 +60,7 @@ async function linkAll(
   const change = linkChange(subscription.pending, changes);
   if (change !== null) {
     if (book.links.count(subscription) + change.links.length > SUBSCRIPTION_LINKS_MAX) return false;
-    queue().admit();
+    queue().admit(0);
     await durable(book.enqueue(subscription, change, clock()));
   }
   await nextTurn();

@@ -35,7 +35,8 @@ export function openKeys(dataDirectory: string): ServerKeys {
   fs.rmSync(`${file}.new`, { force: true });
   const fd = fs.openSync(`${file}.new`, "wx", 0o600);
   try {
-    fs.writeSync(fd, `{"version":1,"tokenSecret":"${secret}","signingKey":"${signing}"}\n`);
+    // All of it, or an error: one write may stop where the disk is full.
+    fs.writeFileSync(fd, `{"version":1,"tokenSecret":"${secret}","signingKey":"${signing}"}\n`);
     fs.fsyncSync(fd);
   } finally {
     fs.closeSync(fd);

@@ -87,7 +87,7 @@ export class SubscriptionService {
     this.#tokens = ports.tokens;
   }
 
-  /** Section 6.2. `rejected` is why its webhook may not be called, or null. @throws StreamError wal-full, corrupt-catalog */
+  /** Section 6.2. `rejected` is why its webhook may not be called, or null. @throws StreamError wal-full, disk-full, corrupt-catalog */
   async put(name: string, config: SubscriptionConfig, rejected: string | null): Promise<PutResult> {
     const configHash = createHash("sha256").update(canonicalConfig(config)).digest("hex");
     type Put = { readonly kind: "created" | "exists"; readonly subscription: Subscription } | Refused;
@@ -104,7 +104,7 @@ export class SubscriptionService {
       }
       const refusal = this.#refuseConfig(config, rejected);
       if (refusal !== null) return { batch: null, answer: () => refusal };
-      this.#ports.queue().admit();
+      this.#ports.queue().admit(0);
       const links = config.streams.map((path) => this.#newLink(path));
       const subscription = this.#book.create({ name, config, configHash }, links, now);
       if (config.pattern !== null) this.#startBackfill(subscription, config.pattern);
@@ -139,7 +139,7 @@ export class SubscriptionService {
     });
   }
 
-  /** Section 6.4. @throws StreamError wal-full, corrupt-catalog */
+  /** Section 6.4. @throws StreamError wal-full, disk-full, corrupt-catalog */
   addStreams(name: string, paths: readonly string[]): Promise<SubscriptionRefusal | null> {
     return this.#decide<SubscriptionRefusal | null>(name, (known, now, rests) => {
       if (known === undefined) return { batch: rests, answer: notFound };
@@ -153,7 +153,7 @@ export class SubscriptionService {
         const detail = `a subscription follows at most ${SUBSCRIPTION_LINKS_MAX} streams`;
         return { batch: null, answer: () => refuse("INVALID_REQUEST", detail) };
       }
-      this.#ports.queue().admit();
+      this.#ports.queue().admit(0);
       return { batch: this.#book.enqueue(known, change, now), answer: () => null };
     });
   }
@@ -171,7 +171,7 @@ export class SubscriptionService {
     });
   }
 
-  /** Section 7.2. @throws StreamError wal-full, corrupt-catalog */
+  /** Section 7.2. @throws StreamError wal-full, disk-full, corrupt-catalog */
   async claim(name: string, worker: string): Promise<ClaimResult> {
     type Grant = {
       readonly kind: "granted";
@@ -199,7 +199,7 @@ export class SubscriptionService {
           return { batch, answer: () => refuse("NO_PENDING_WORK", "no stream has more than was acknowledged") };
         }
         case "claimed": {
-          this.#ports.queue().admit();
+          this.#ports.queue().admit(0);
           const { wakeId, generation } = decision;
           const batch = this.#book.enqueue(known, decision.change, now);
           return { batch, answer: () => ({ kind: "granted", subscription: known, wakeId, generation }) };
@@ -213,7 +213,7 @@ export class SubscriptionService {
     return { kind: "claimed", wakeId, generation, token, streams, leaseTtlMs: subscription.pending.config.leaseTtlMs };
   }
 
-  /** Sections 7.1 and 7.2. @throws StreamError wal-full, corrupt-catalog */
+  /** Sections 7.1 and 7.2. @throws StreamError wal-full, disk-full, corrupt-catalog */
   ack(name: string, endpoint: "callback" | "ack", text: string, request: AckRequest): Promise<AckResult> {
     const kind = endpoint === "ack" ? "claim" : "callback";
     return this.#decide<AckResult>(name, (known, now, rests) => {
@@ -236,14 +236,14 @@ export class SubscriptionService {
         const detail = `ack of ${foreign.path} at an offset that the stream which has the path now does not have`;
         return { batch: known.lastBatch, answer: () => refuse("INVALID_OFFSET", detail) };
       }
-      this.#ports.queue().admit();
+      this.#ports.queue().admit(0);
       const batch = this.#book.enqueue(known, decision.change, now);
       const nextWake = decision.done && this.#book.rewake(known, now);
       return { batch, answer: () => ({ kind: "acked", nextWake }) };
     });
   }
 
-  /** Section 7.2. Null when it was released. @throws StreamError wal-full, corrupt-catalog */
+  /** Section 7.2. Null when it was released. @throws StreamError wal-full, disk-full, corrupt-catalog */
   release(name: string, text: string, request: AckRequest): Promise<SubscriptionRefusal | null> {
     return this.#decide<SubscriptionRefusal | null>(name, (known, now, rests) => {
       if (known === undefined) return { batch: rests, answer: notFound };
@@ -252,7 +252,7 @@ export class SubscriptionService {
       if (!known.workKnown) return this.#book.findWork(known);
       const decision = decideRelease(known.pending, { token, request, nowMs: now });
       if (decision.kind === "refused") return { batch: known.lastBatch, answer: () => decision };
-      this.#ports.queue().admit();
+      this.#ports.queue().admit(0);
       const batch = this.#book.enqueue(known, decision.change, now);
       this.#book.rewake(known, now);
       return { batch, answer: () => null };

@@ -42,6 +42,7 @@ class Log {
         this.settled.push([...frames]);
         this.bytes += bytes;
       },
+      stalled: () => this.events.push("stalled"),
       fatal: (error) => this.fatal.push(error),
       fault: (step) => this.events.push(step),
       clock: () => 7,
@@ -107,6 +108,20 @@ async function turns(): Promise<void> {
 }
 
 afterEach(() => vi.restoreAllMocks());
+
+/** Frames that come after the failure change nothing: no write, no sync, no acknowledgement, no second report. */
+async function expectDead(log: Log, message: RegExp): Promise<void> {
+  await until(() => log.fatal.length > 0);
+  const sync = vi.mocked(fs.fdatasync).mock.calls.length;
+  const bytes = fs.readFileSync(log.file);
+  log.add(frameOf(10), "ack later");
+  await turns();
+  expect(log.fatal.map((error) => error.message)).toEqual([expect.stringMatching(message)]);
+  expect(log.fatal[0]!.cause).toBeInstanceOf(Error);
+  expect(vi.mocked(fs.fdatasync).mock.calls.length).toBe(sync);
+  expect(Buffer.compare(fs.readFileSync(log.file), bytes)).toBe(0);
+  expect(log.acknowledged.filter((event) => event !== "ack before")).toEqual([]);
+}
 
 describe("group commit", () => {
   test("nobody is acknowledged, and nothing is settled, before the sync has ended", () =>
@@ -265,20 +280,6 @@ describe("a large batch", () => {
 });
 
 describe("a failure", () => {
-  /** Frames that come after the failure change nothing: no write, no sync, no acknowledgement, no second report. */
-  async function expectDead(log: Log, message: RegExp): Promise<void> {
-    await until(() => log.fatal.length > 0);
-    const sync = vi.mocked(fs.fdatasync).mock.calls.length;
-    const bytes = fs.readFileSync(log.file);
-    log.add(frameOf(10), "ack later");
-    await turns();
-    expect(log.fatal.map((error) => error.message)).toEqual([expect.stringMatching(message)]);
-    expect(log.fatal[0]!.cause).toBeInstanceOf(Error);
-    expect(vi.mocked(fs.fdatasync).mock.calls.length).toBe(sync);
-    expect(Buffer.compare(fs.readFileSync(log.file), bytes)).toBe(0);
-    expect(log.acknowledged.filter((event) => event !== "ack before")).toEqual([]);
-  }
-
   test.each([100, 300_000])("to write %i bytes is fatal once, and nothing is synced or acknowledged", (bytes) =>
     withLog(async (log) => {
       const sync = vi.spyOn(fs, "fdatasync");
@@ -343,5 +344,73 @@ describe("a failure", () => {
       log.add(frameOf(1));
       await expectDead(log, /ENOSPC/);
       expect(log.events).toEqual([]);
+    }));
+});
+
+describe("a disk without room", () => {
+  const noRoom = (): Error => Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+
+  /** Writes find no room until there is some; of each that fails, a part is written. */
+  function withoutRoom(): { hasRoom: boolean; attempts: number } {
+    const disk = { hasRoom: false, attempts: 0 };
+    const real = fs.writeSync;
+    vi.spyOn(fs, "writeSync").mockImplementation(((
+      fd: number,
+      bytes: Uint8Array,
+      from: number,
+      count: number,
+      at: number,
+    ) => {
+      disk.attempts += 1;
+      if (disk.hasRoom) return real(fd, bytes, from, count, at);
+      real(fd, Buffer.alloc(5, 0xee), 0, 5, at);
+      throw noRoom();
+    }) as typeof fs.writeSync);
+    return disk;
+  }
+
+  test("holds a batch up, syncs and acknowledges nothing, and then takes it whole at its place, and those behind it", () =>
+    withLog(async (log) => {
+      vi.useFakeTimers({ toFake: ["setTimeout"] });
+      try {
+        const disk = withoutRoom();
+        vi.spyOn(fs, "fdatasync");
+        log.add(frameOf(10), "ack one");
+        await turns();
+        log.add(frameOf(20, 2), "ack two");
+        await vi.advanceTimersByTimeAsync(1_000);
+        expect(disk.attempts).toBeGreaterThan(5);
+        expect([log.commit.waitsForRoom, log.acknowledged, log.fatal]).toEqual([true, [], []]);
+        expect(vi.mocked(fs.fdatasync)).not.toHaveBeenCalled();
+        expect(log.events).toEqual(["commit.write", "stalled"]);
+        disk.hasRoom = true;
+        await vi.advanceTimersByTimeAsync(100);
+        await log.commit.drain();
+        expect([log.commit.waitsForRoom, log.acknowledged]).toEqual([false, ["ack one", "ack two"]]);
+        expect(log.batches().map(({ lsn: at, frames }) => [at, frames.length])).toEqual([
+          [BASE + FIRST, 1],
+          [BASE + log.settled[0]![0]!.headerAt + log.settled[0]![0]!.headerBytes + 10, 1],
+        ]);
+      } finally {
+        vi.useRealTimers();
+      }
+    }));
+
+  test("is fatal once nobody may wait any longer", () =>
+    withLog(async (log) => {
+      withoutRoom();
+      vi.spyOn(fs, "fdatasync");
+      log.add(frameOf(10));
+      await until(() => log.commit.waitsForRoom);
+      log.commit.stopWaiting();
+      await expectDead(log, /^WAL write failed, .*ENOSPC/);
+    }));
+
+  test("is fatal when a sync says so: what it covered may be gone", () =>
+    withLog(async (log) => {
+      const sync = vi.spyOn(fs, "fdatasync").mockImplementation((_fd, done) => done(noRoom()));
+      log.add(frameOf(10));
+      await expectDead(log, /^WAL sync failed, .*ENOSPC/);
+      expect(sync).toHaveBeenCalledTimes(1);
     }));
 });

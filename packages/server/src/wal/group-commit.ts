@@ -2,12 +2,15 @@
  * Group commit: nothing is acknowledged before the batch that holds its frame is on disk.
  *
  * Frames that arrive while a batch is being written and synced gather in the next one; there is no timer. The order is:
- * write, sync, then `settle` (tails advance), then the acknowledgements. A write or sync that fails is never tried
- * again and acknowledges nobody: the process must stop, and recovery decides what is whole (invariants 1 and 7).
+ * write, sync, then `settle` (tails advance), then the acknowledgements. A write or sync that fails acknowledges nobody. A sync
+ * is never tried again: the process must stop, and recovery decides what is whole (invariants 1 and 7). A write that finds the
+ * disk full is: the same bytes go to the same place until there is room, since what follows was decided upon them, and whatever
+ * part of them is there is a torn batch at the end of the log to any start. Nothing was synced in between that could be lost.
  */
 import { crc32 } from "node:zlib";
 import { encodeBatch } from "@coldbrook/core";
 import type { Clock, FaultPoint, Frame, Lsn } from "@coldbrook/core";
+import { isPassing } from "./storage.ts";
 import type { Done, SegmentFile } from "./storage.ts";
 
 /**
@@ -16,6 +19,9 @@ import type { Done, SegmentFile } from "./storage.ts";
  */
 const INLINE_SYNC_MS_MAX = 1;
 const INLINE_SYNC_BYTES_MAX = 16 * 1024;
+
+/** A batch for which there was no room on the disk is written again after this time. */
+const ROOM_WAIT_MS = 100;
 
 /** A frame's place, once its batch is durable. */
 export interface CommittedFrame {
@@ -59,6 +65,8 @@ export interface GroupCommitPorts {
   readonly target: () => CommitTarget;
   /** Makes the batch visible: called after the sync, before anyone is acknowledged. */
   readonly settle: (frames: readonly CommittedFrame[], batchBytes: number) => void;
+  /** There is no room for a batch: it waits for some, and everything behind it. */
+  readonly stalled: (error: Error) => void;
   /** Must end the process. */
   readonly fatal: (error: Error) => void;
   readonly fault: FaultPoint;
@@ -67,12 +75,24 @@ export interface GroupCommitPorts {
   readonly isImmediate: boolean;
 }
 
+/** A batch on its way to its place. */
+interface Placed {
+  readonly batch: Batch;
+  readonly target: CommitTarget;
+  readonly buffers: readonly Uint8Array[];
+  readonly bytes: number;
+  readonly committed: readonly CommittedFrame[];
+}
+
 export class GroupCommit {
   readonly #ports: GroupCommitPorts;
   #open = new Batch();
   #underWay = false;
   #scheduled = false;
   #failed = false;
+  #waitsForRoom = false;
+  #mayWait = true;
+  #retry: (() => void) | null = null;
   #idle: (() => void)[] = [];
   /** Frames of the batch before, and how long its sync took. */
   #lastFrames = 0;
@@ -108,6 +128,17 @@ export class GroupCommit {
     if (this.#failed) throw new Error("the WAL has failed: nothing is acknowledged any more");
   }
 
+  /** A batch waits for room on the disk. */
+  get waitsForRoom(): boolean {
+    return this.#waitsForRoom;
+  }
+
+  /** From now on, a disk without room ends the process as any other failed write does. */
+  stopWaiting(): void {
+    this.#mayWait = false;
+    this.#retry?.();
+  }
+
   /** Resolves when every frame enqueued so far is durable. */
   drain(): Promise<void> {
     if (!this.#underWay && this.#open.frames.length === 0) return Promise.resolve();
@@ -131,17 +162,43 @@ export class GroupCommit {
         payloadBytes: placement.payloadBytes,
       }));
       this.#ports.fault("commit.write");
-      target.file.write(encoded.buffers, encoded.bytes, target.bytes, (writeError) => {
-        if (writeError !== null) return this.#fail("write", writeError);
-        this.#ports.fault("commit.sync");
-        this.#sync(target.file, batch.frames.length, encoded.bytes, (syncError) => {
-          if (syncError !== null) return this.#fail("sync", syncError);
-          this.#settle(batch, committed, encoded.bytes);
-        });
-      });
+      this.#write({ batch, target, committed, ...encoded });
     } catch (error) {
       this.#fail("write", error as Error);
     }
+  }
+
+  #write(placed: Placed): void {
+    const { batch, target, buffers, bytes } = placed;
+    let written = false;
+    try {
+      target.file.write(buffers, bytes, target.bytes, (writeError) => {
+        if (writeError !== null) return this.#refused(placed, writeError);
+        written = true;
+        this.#waitsForRoom = false;
+        this.#ports.fault("commit.sync");
+        this.#sync(target.file, batch.frames.length, bytes, (syncError) => {
+          if (syncError !== null) return this.#fail("sync", syncError);
+          this.#settle(batch, placed.committed, bytes);
+        });
+      });
+    } catch (error) {
+      if (written) this.#fail("write", error as Error);
+      else this.#refused(placed, error as Error);
+    }
+  }
+
+  /** The write failed. Only for want of room may it be tried again, and only as it was. */
+  #refused(placed: Placed, error: Error): void {
+    if (!this.#mayWait || this.#ports.isImmediate || !isPassing(error)) return this.#fail("write", error);
+    if (!this.#waitsForRoom) this.#ports.stalled(error);
+    this.#waitsForRoom = true;
+    const timer = setTimeout(() => this.#retry?.(), ROOM_WAIT_MS);
+    this.#retry = (): void => {
+      clearTimeout(timer);
+      this.#retry = null;
+      this.#write(placed);
+    };
   }
 
   #sync(file: SegmentFile, frames: number, bytes: number, done: Done): void {

@@ -5,8 +5,8 @@ import path from "node:path";
 import { lsn } from "@coldbrook/core";
 import type { Lsn } from "@coldbrook/core";
 import { segmentName } from "./segment-header.ts";
-import { endsEarly } from "./storage.ts";
-import type { Done, SegmentFile, SegmentListing, WalStorage } from "./storage.ts";
+import { endsEarly, isPassing } from "./storage.ts";
+import type { Done, SegmentFile, SegmentListing, StorageSpace, WalStorage } from "./storage.ts";
 
 /** Batches up to this size are written on the calling thread: a copy into the page cache beats a thread hop. */
 const INLINE_WRITE_BYTES_MAX = 256 * 1024;
@@ -43,13 +43,25 @@ export class DirectoryWalStorage implements WalStorage {
     const fd = fs.openSync(name, reuse ? "r+" : "wx+", 0o600);
     try {
       if (reuse) fs.ftruncateSync(fd, 0);
-      if (fs.writeSync(fd, header, 0, header.length, 0) !== header.length)
-        throw new Error("short write of a WAL segment header");
+      this.#writeHeader(fd, name, header, reuse);
       fs.fdatasyncSync(fd);
       syncDirectoryNow(this.#directory);
       return new DescriptorFile(fd, name);
     } catch (error) {
       fs.closeSync(fd);
+      throw error;
+    }
+  }
+
+  /** A name without a header would seal the segment before it, which goes on taking frames when there is no room for this one. */
+  #writeHeader(fd: number, name: string, header: Uint8Array, reuse: boolean): void {
+    try {
+      if (fs.writeSync(fd, header, 0, header.length, 0) !== header.length)
+        throw new Error("short write of a WAL segment header");
+    } catch (error) {
+      if (reuse || !isPassing(error)) throw error;
+      fs.unlinkSync(name);
+      syncDirectoryNow(this.#directory);
       throw error;
     }
   }
@@ -81,6 +93,11 @@ export class DirectoryWalStorage implements WalStorage {
   async remove(base: Lsn): Promise<void> {
     await fsp.unlink(this.name(base));
     await syncDirectory(this.#directory);
+  }
+
+  space(): StorageSpace {
+    const { bsize, bavail, blocks } = fs.statfsSync(this.#directory);
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
   }
 }
 

@@ -169,6 +169,7 @@ describe("a commit in the same turn", () => {
         settled.push(...frames);
         bytes += more;
       },
+      stalled: (error) => fatal.push(error),
       fatal: (error) => fatal.push(error),
       fault: () => undefined,
       clock: () => 7,
@@ -236,6 +237,7 @@ describe("a commit in the same turn", () => {
         throw noSpace;
       },
       settle: () => undefined,
+      stalled: (error) => fatal.push(error),
       fatal: (error) => fatal.push(error),
       fault: () => undefined,
       clock: () => 7,

@@ -12,6 +12,13 @@ export interface SegmentListing {
   readonly bytes: number;
 }
 
+/** Room on the medium, in bytes. */
+export interface StorageSpace {
+  /** What this process may still write. */
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}
+
 /** An open segment. */
 export interface SegmentFile {
   /** What it is called in messages. */
@@ -41,7 +48,8 @@ export interface WalStorage {
   list(): Promise<SegmentListing[]>;
   /**
    * Creates the segment with `header` as its first bytes, content and name durable, for writing and reading. A segment that holds
-   * frames is never written over: an existing file is taken only when `reuse` says that recovery found it empty.
+   * frames is never written over: an existing file is taken only when `reuse` says that recovery found it empty. Where the medium
+   * is full (`isPassing`), nothing is left of the segment, durably, and it may be tried again.
    * @throws when the file exists and is not to be reused
    */
   create(base: Lsn, header: Uint8Array, reuse: boolean): SegmentFile;
@@ -56,6 +64,15 @@ export interface WalStorage {
   settle(base: Lsn, bytes: Uint8Array): Promise<void>;
   /** Removes the segment and its name, durably. What is open stays readable until it is closed. */
   remove(base: Lsn): Promise<void>;
+  /** Missing where room is no concern. */
+  space?(): StorageSpace;
+}
+
+const PASSING: ReadonlySet<string> = new Set(["ENOSPC", "EDQUOT", "EMFILE", "ENFILE"]);
+
+/** The medium refused a write or an open for want of room or of descriptors: nothing was promised, and it may be tried again. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof Error && "code" in error && typeof error.code === "string" && PASSING.has(error.code);
 }
 
 /** The fault of a segment that has fewer bytes than it must have. */

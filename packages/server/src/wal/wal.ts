@@ -5,8 +5,10 @@
 import { crc32 } from "node:zlib";
 import { encodeSegmentHeader, lsn, SEGMENT_HEADER_BYTES, StreamError } from "@coldbrook/core";
 import type { Clock, FaultPoint, Lsn, SealedSegment } from "@coldbrook/core";
+import { DiskReserve } from "./disk-reserve.ts";
 import { GroupCommit } from "./group-commit.ts";
 import type { Batch, CommittedFrame, CommitTarget } from "./group-commit.ts";
+import { isPassing } from "./storage.ts";
 import type { SegmentFile, WalStorage } from "./storage.ts";
 
 /** Pieces in which a whole segment is loaded for its roll. */
@@ -29,11 +31,15 @@ export interface WalSettings {
   readonly segmentBytes: number;
   readonly segmentAgeMs: number;
   readonly walBytesMax: number;
+  /** Bytes of the disk that appends leave free; 0 for none. See DiskReserve. */
+  readonly diskReserveBytes: number;
 }
 
 export interface WalPorts {
   readonly settle: (frames: readonly CommittedFrame[]) => void;
   readonly sealed: (segment: SealedSegment) => void;
+  /** Appends are refused for want of room on the disk; called now and then while they are. */
+  readonly shortOfRoom: (detail: string) => void;
   readonly fatal: (error: Error) => void;
   readonly fault: FaultPoint;
   readonly clock: Clock;
@@ -56,12 +62,17 @@ export interface RecoveredWal {
 
 /** Seal at this many frames even when they are small, so that a roll's working set is bounded. */
 const SEGMENT_FRAMES_MAX = 500_000;
+/** A seal for which there was no room or no descriptor is tried again after this time. */
+const SEAL_RETRY_MS = 1_000;
+/** While the disk is short of room, a segment of this part of the reserve is worth its roll. */
+const SEAL_WHEN_SHORT_PART = 1 / 16;
 
 export class Wal {
   readonly #settings: WalSettings;
   readonly #ports: WalPorts;
   readonly #segments = new Map<Lsn, SegmentHandle>();
   readonly #commit: GroupCommit;
+  readonly #reserve: DiskReserve;
   #active: SegmentHandle;
   #oldest: Lsn;
   #sealWanted = false;
@@ -71,6 +82,13 @@ export class Wal {
   constructor(settings: WalSettings, ports: WalPorts, recovered: RecoveredWal) {
     this.#settings = settings;
     this.#ports = ports;
+    const { storage } = settings;
+    this.#reserve = new DiskReserve({
+      space: storage.space?.bind(storage),
+      reserveBytes: settings.diskReserveBytes,
+      clock: ports.clock,
+      onShort: () => ports.shortOfRoom(this.roomDetail),
+    });
     for (const segment of recovered.segments) {
       this.#segments.set(segment.base, {
         ...segment,
@@ -85,6 +103,7 @@ export class Wal {
     this.#commit = new GroupCommit({
       target: () => this.#target(),
       settle: (frames, bytes) => this.#settle(frames, bytes),
+      stalled: (error) => ports.shortOfRoom(`${error.message}; a batch waits for room`),
       fatal: ports.fatal,
       fault: ports.fault,
       clock: ports.clock,
@@ -124,16 +143,51 @@ export class Wal {
     return this.#segments.size;
   }
 
+  /** Free bytes of its disk, as far as is known; null where room is no concern. */
+  get diskFreeBytes(): number | null {
+    return this.#reserve.freeBytes;
+  }
+
+  /** A batch waits for room on the disk, and everything behind it. */
+  get waitsForRoom(): boolean {
+    return this.#commit.waitsForRoom;
+  }
+
+  /** How much room there is, for messages. */
+  get roomDetail(): string {
+    return `the disk of ${this.#active.file.name} has ${this.diskFreeBytes} bytes free, of which ${this.#reserve.bytes} are kept (--disk-reserve)`;
+  }
+
+  /** Whether so many bytes more must be refused for want of room on the disk. */
+  isShortOfRoom(bytes: number): boolean {
+    return this.#reserve.isShort(bytes) || this.#commit.waitsForRoom;
+  }
+
+  /** What was appended may go to a store elsewhere, once there is enough of it to be worth a roll. */
+  sealForRoom(): void {
+    if (this.#active.bytes < this.#reserve.bytes * SEAL_WHEN_SHORT_PART) return;
+    this.seal().catch(this.#ports.fatal);
+  }
+
   drain(): Promise<void> {
     return this.#commit.drain();
   }
 
-  /** Seals the active segment before the next batch, or as soon as no commit is under way. */
+  /** See GroupCommit. */
+  stopWaiting(): void {
+    this.#commit.stopWaiting();
+  }
+
+  /**
+   * Seals the active segment before the next batch, or as soon as no commit is under way. Where there is no room for the next
+   * segment, that is done once there is.
+   */
   async seal(): Promise<void> {
     this.#sealWanted = true;
     await this.#commit.drain();
-    if (this.#sealWanted && this.#active.bytes > SEGMENT_HEADER_BYTES) this.#seal();
-    this.#sealWanted = false;
+    if (!this.#sealWanted) return;
+    if (this.#active.bytes > SEGMENT_HEADER_BYTES) this.#seal();
+    else this.#sealWanted = false;
   }
 
   /** Closes every descriptor. The caller has drained. */
@@ -205,21 +259,34 @@ export class Wal {
   }
 
   #target(): CommitTarget {
-    const sealAt = Math.min(this.#settings.segmentBytes, this.#settings.walBytesMax / 4);
+    const { segmentBytes, walBytesMax } = this.#settings;
+    // A roll needs room for a copy of its segment before it gives that back: the reserve has it.
+    const room = this.#reserve.bytes === 0 ? Infinity : this.#reserve.bytes / 2;
+    const sealAt = Math.min(segmentBytes, walBytesMax / 4, room);
     if (this.#sealWanted || this.#active.bytes >= sealAt || this.#active.frames >= SEGMENT_FRAMES_MAX) {
       if (this.#active.bytes > SEGMENT_HEADER_BYTES) this.#seal();
     }
     return this.#active;
   }
 
-  /** A segment is sealed by the durable name of its successor. */
+  /**
+   * A segment is sealed by the durable name of its successor. Without room or a descriptor for that one, it goes on taking frames
+   * until there is.
+   */
   #seal(): void {
+    this.#ports.fault("segment.seal");
+    const sealed = this.#active;
+    try {
+      this.#active = this.#create(this.end, false);
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      this.#sealWanted = true;
+      this.#armAge(SEAL_RETRY_MS);
+      return;
+    }
     this.#sealWanted = false;
     if (this.#age !== null) clearTimeout(this.#age);
     this.#age = null;
-    this.#ports.fault("segment.seal");
-    const sealed = this.#active;
-    this.#active = this.#create(this.end, false);
     this.#announce(sealed);
   }
 
@@ -241,20 +308,22 @@ export class Wal {
 
   #settle(frames: readonly CommittedFrame[], bytes: number): void {
     const active = this.#active;
+    this.#reserve.written(bytes);
     active.bytes += bytes;
     active.frames += frames.length;
     if (active.firstFrameAtMs === null) {
       active.firstFrameAtMs = this.#ports.clock();
-      this.#armAge();
+      this.#armAge(this.#settings.segmentAgeMs);
     }
     this.#ports.settle(frames);
   }
 
-  #armAge(): void {
+  #armAge(afterMs: number): void {
+    if (this.#age !== null) clearTimeout(this.#age);
     this.#age = setTimeout(() => {
       this.#age = null;
       this.seal().catch(this.#ports.fatal);
-    }, this.#settings.segmentAgeMs);
+    }, afterMs);
     this.#age.unref();
   }
 }
