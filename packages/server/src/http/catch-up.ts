@@ -17,7 +17,8 @@ export async function catchUp(context: ReadContext, exchange: Exchange, start: S
     const headers = [...endHeaders(state, state.tail), "Cache-Control", "no-store"];
     return sendRange(exchange, context.reader, 200, headers, { stream, from: state.tail, to: state.tail, json });
   }
-  const to = await context.reader.chunkEnd(stream, from, state.tail);
+  const end = context.reader.chunkEnd(stream, from, state.tail);
+  const to = typeof end === "number" ? end : await end;
   const body = { stream, from, to, json };
   const variant = variantOf(context, exchange, start, state, body);
   const policy = cachePolicy({

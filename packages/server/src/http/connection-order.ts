@@ -9,6 +9,10 @@ import { PIPELINED_REQUESTS_MAX } from "@coldbrook/core";
 
 interface Connection {
   newest: ServerResponse;
+  /** What `newest` answers. */
+  request: IncomingMessage;
+  /** The response before `newest`; null for the first. */
+  before: ServerResponse | null;
   method: string | undefined;
   /** The newest request's work has begun. */
   hasBegun: boolean;
@@ -32,7 +36,7 @@ export class ConnectionOrder {
     if (ending.has(socket)) return;
     const connection = this.#connections.get(socket);
     if (connection === undefined) {
-      const first: Connection = { newest: response, method, hasBegun: true, open: 1 };
+      const first: Connection = { newest: response, request, before: null, method, hasBegun: true, open: 1 };
       this.#connections.set(socket, first);
       response.once("close", () => (first.open -= 1));
       return work();
@@ -41,6 +45,8 @@ export class ConnectionOrder {
     const isFree =
       before.writableFinished || (connection.hasBegun && method === "POST" && connection.method === "POST");
     connection.newest = response;
+    connection.request = request;
+    connection.before = before;
     connection.method = method;
     connection.hasBegun = isFree;
     connection.open += 1;
@@ -53,7 +59,8 @@ export class ConnectionOrder {
     if (isFree) return work();
     // Responses of a connection leave in order, so the one just before ends last.
     before.once("close", () => {
-      if (response.destroyed || ending.has(socket)) return;
+      // The connection itself may be what closed it: then nobody waits for this one, and its request is being torn down.
+      if (response.destroyed || socket.destroyed || ending.has(socket)) return;
       if (connection.newest === response) connection.hasBegun = true;
       work();
     });
@@ -61,13 +68,23 @@ export class ConnectionOrder {
 
   /**
    * Ends the connection behind the responses that are under way: one that is being sent is cut, the others leave first.
-   * `false` when there is none.
+   * `false` when there is none. A request whose body broke off is not waited for: it would wait for the rest for ever.
    */
   endBehindOpen(socket: Socket): boolean {
-    const newest = this.#connections.get(socket)?.newest;
-    if (newest === undefined || newest.writableFinished) return false;
-    if (newest.headersSent) socket.destroy();
-    else newest.once("close", () => socket.destroy());
+    const connection = this.#connections.get(socket);
+    if (connection === undefined) return false;
+    const { newest, request, before } = connection;
+    // A refusal is whole already, and lingers only to read what the client still sends: now that is over.
+    if (ending.has(socket)) newest.end();
+    const last = request.complete || newest.headersSent ? newest : before;
+    if (last === null || last.writableFinished) {
+      // Nothing follows a response that announced the end, not even a word about what is wrong behind it.
+      if (ending.has(socket)) socket.destroySoon();
+      return ending.has(socket);
+    }
+    // One that is whole and has only to leave is not cut: it may answer a good request before the bad one.
+    if (last.headersSent && !last.writableEnded) socket.destroy();
+    else last.once("close", () => socket.destroy());
     return true;
   }
 }

@@ -1,12 +1,24 @@
 /** GET with `live=long-poll`: protocol section 5.7. */
-import { cachePolicy, isJson, offsetAt, responseCursor, RESPONSE_HEADER } from "@coldbrook/core";
-import type { Position, StreamState } from "@coldbrook/core";
+import { cachePolicy, isJson, offsetAt, responseCursor, RESPONSE_HEADER, sharedCursor } from "@coldbrook/core";
+import type { Position, SharedCursor, StreamState } from "@coldbrook/core";
 import type { Stream } from "../engine/stream.ts";
 import { variantOf } from "./catch-up.ts";
 import type { Exchange } from "./exchange.ts";
+import { LiveEnds } from "./live-ends.ts";
 import { sendRange } from "./range-body.ts";
 import { absent, endHeaders, tagHeaders, waiterProblem } from "./read-context.ts";
 import type { ReadContext, Start } from "./read-context.ts";
+
+const endsByContext = new WeakMap<ReadContext, LiveEnds>();
+
+function endsOf(context: ReadContext): LiveEnds {
+  let ends = endsByContext.get(context);
+  if (ends === undefined) endsByContext.set(context, (ends = new LiveEnds(context.draining, context.longPollMs)));
+  return ends;
+}
+
+/** What the readers at each stream's tail were given last; forgotten with the stream's place in memory. */
+const shared = new WeakMap<Stream, SharedCursor>();
 
 export async function longPoll(context: ReadContext, exchange: Exchange, start: Start): Promise<void> {
   const { stream, from } = start;
@@ -33,17 +45,16 @@ function changed(context: ReadContext, exchange: Exchange, stream: Stream, from:
       const state = stream.durable!;
       if (state.tail > from || state.closed || state.deleted || state.softDeleted) settle();
     });
-    const deadline = setTimeout(settle, context.longPollMs);
+    const ends = endsOf(context);
+    const read = { end: settle };
     response.once("close", settle);
-    context.draining.addEventListener("abort", settle, { once: true });
+    ends.add(read);
     function settle(): void {
-      clearTimeout(deadline);
+      ends.delete(read);
       unwatch();
       response.off("close", settle);
-      context.draining.removeEventListener("abort", settle);
       resolve();
     }
-    if (context.draining.aborted) settle();
   });
 }
 
@@ -57,7 +68,7 @@ function nothing(context: ReadContext, exchange: Exchange, start: Start, state: 
     cachePolicy({ kind: "no-store" }).cacheControl,
   ];
   if (state.closed) headers.push(RESPONSE_HEADER.streamClosed, "true");
-  else headers.push(RESPONSE_HEADER.streamCursor, cursor(context, start));
+  else headers.push(RESPONSE_HEADER.streamCursor, tailCursor(context, start, state));
   exchange.empty(204, headers);
 }
 
@@ -75,7 +86,7 @@ async function data(context: ReadContext, exchange: Exchange, start: Start, stat
   const headers = [
     ...endHeaders(state, to),
     RESPONSE_HEADER.streamCursor,
-    cursor(context, start),
+    to >= state.tail ? tailCursor(context, start, state) : ownCursor(context, start),
     "Cache-Control",
     policy.cacheControl,
     "ETag",
@@ -87,6 +98,16 @@ async function data(context: ReadContext, exchange: Exchange, start: Start, stat
   await sendRange(exchange, context.reader, 200, headers, body, variant.coder);
 }
 
-function cursor(context: ReadContext, start: Start): string {
+/** Of an answer that ends below the tail, which the client goes on from by itself. */
+function ownCursor(context: ReadContext, start: Start): string {
   return responseCursor(start.query.cursor, context.clock(), context.random, context.cursorSchedule);
+}
+
+/** All who go on waiting at this tail are given the same, so that their next requests are the same to a cache. */
+function tailCursor(context: ReadContext, start: Start, state: StreamState): string {
+  const { clock, random, cursorSchedule } = context;
+  const last = shared.get(start.stream) ?? null;
+  const answer = sharedCursor(last, state.tail, start.query.cursor, clock(), random, cursorSchedule);
+  if (answer.last !== null && answer.last !== last) shared.set(start.stream, answer.last);
+  return answer.cursor;
 }

@@ -4,8 +4,9 @@
  */
 import { STALLED_READER_MS } from "@coldbrook/core";
 import type { Position } from "@coldbrook/core";
+import type { ServerResponse } from "node:http";
 import type { Stream } from "../engine/stream.ts";
-import type { StreamReader } from "../engine/stream-reader.ts";
+import type { StreamReader, WholeRange } from "../engine/stream-reader.ts";
 import type { Coder } from "./compression.ts";
 import { endAfterResponse } from "./connection-order.ts";
 import type { Exchange } from "./exchange.ts";
@@ -33,14 +34,14 @@ export function bodyBytes({ from, to, json }: RangeBody): number {
  * transfer, or the end of the connection to an HTTP/1.0 client. Nothing is sent before the first bytes are verified.
  * @throws StreamError until then
  */
-export async function sendRange(
+export function sendRange(
   exchange: Exchange,
   reader: StreamReader,
   status: number,
   headers: readonly string[],
   body: RangeBody,
   coder: Coder | null = null,
-): Promise<void> {
+): void | Promise<void> {
   if (coder !== null) return sendCoded(exchange, reader, status, headers, body, coder);
   const { stream, from, to, json } = body;
   const all = [...headers, "Content-Length", String(bodyBytes(body))];
@@ -49,9 +50,12 @@ export async function sendRange(
     exchange.response.end(json ? "[]" : undefined);
     return;
   }
-  const whole = await reader.whole(stream, from, to);
-  if (whole !== null) return sendWhole(exchange, status, all, whole.bytes, json, whole.done);
-  await sendPieces(exchange, status, all, reader.pieces(stream, from, to), { json, hasLength: true });
+  const send = (whole: WholeRange | null): void | Promise<void> =>
+    whole === null
+      ? sendPieces(exchange, status, all, reader.pieces(stream, from, to), { json, hasLength: true })
+      : sendWhole(exchange, status, all, whole.bytes, json, whole.done);
+  const whole = reader.whole(stream, from, to);
+  return whole instanceof Promise ? whole.then(send) : send(whole);
 }
 
 function sendWhole(
@@ -76,7 +80,7 @@ function sendWhole(
   } else {
     response.end(bytes);
   }
-  if (response.writableLength > 0) dropWhenStalled(exchange);
+  if (response.writableLength > 0) dropWhenStalled(response);
 }
 
 async function sendCoded(
@@ -137,7 +141,7 @@ async function sendPieces(
   // The end of the connection is the end of the body: nothing that the client sent ahead may take effect.
   if (!hasLength && request.httpVersion === "1.0") endAfterResponse(request.socket);
   exchange.head(status, headers);
-  dropWhenStalled(exchange);
+  dropWhenStalled(response);
   if (json) response.write(OPEN);
   while (next.done !== true) {
     const piece = next.value;
@@ -148,14 +152,13 @@ async function sendPieces(
       await pieces.return();
       return;
     }
-    if (!flowing && !isLast) await drained(exchange);
+    if (!flowing && !isLast) await drained(response);
   }
   response.end(json ? CLOSE : undefined);
 }
 
 /** Resolves when the response takes more, or is gone. */
-export function drained(exchange: Exchange): Promise<void> {
-  const { response } = exchange;
+function drained(response: ServerResponse): Promise<void> {
   if (response.destroyed || !response.writableNeedDrain) return Promise.resolve();
   return new Promise((resolve) => {
     const settle = (): void => {
@@ -167,8 +170,8 @@ export function drained(exchange: Exchange): Promise<void> {
 }
 
 /** Ends the connection when nothing of the response has moved for the deadline. */
-export function dropWhenStalled(exchange: Exchange): void {
-  exchange.response.setTimeout(STALLED_READER_MS, () => {
-    if (exchange.response.writableLength > 0) exchange.response.destroy();
+export function dropWhenStalled(response: ServerResponse): void {
+  response.setTimeout(STALLED_READER_MS, () => {
+    if (response.writableLength > 0) response.destroy();
   });
 }

@@ -16,6 +16,7 @@ import type { Compressor } from "./compression.ts";
 import type { Exchange } from "./exchange.ts";
 import { badRequest, faultProblem, notFound, softDeleted } from "./problem.ts";
 import type { Problem } from "./problem.ts";
+import type { HttpLog } from "./server.ts";
 
 export interface ReadContext {
   readonly engine: Engine;
@@ -32,6 +33,8 @@ export interface ReadContext {
   readonly compressor: Compressor | null;
   /** Aborted when the server drains: live reads end politely. */
   readonly draining: AbortSignal;
+  /** Told of what fails after the handler of a request is done. */
+  readonly log: HttpLog;
 }
 
 /** A read whose start is known. */

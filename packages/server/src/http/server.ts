@@ -14,6 +14,7 @@ import { ConnectionOrder } from "./connection-order.ts";
 import { catchUp, head } from "./catch-up.ts";
 import { COMMON } from "./answer.ts";
 import { Exchange, sendProblem } from "./exchange.ts";
+import { logFailure } from "./failure.ts";
 import { health } from "./health.ts";
 import type { HealthPorts } from "./health.ts";
 import { longPoll } from "./long-poll.ts";
@@ -128,7 +129,8 @@ export function createHttpServer(ports: HttpPorts): Server {
   server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => {
     // A body that will be refused is refused before it is sent.
     const refused = ports.context()?.bodies.judge(request) ?? null;
-    if (refused !== null) return sendProblem(request, response, refused);
+    // In its turn: it ends the connection, and with it what the requests before it wait for.
+    if (refused !== null) return order.run(request, response, () => sendProblem(request, response, refused));
     response.writeContinue();
     handle(request, response);
   });
@@ -160,7 +162,7 @@ function standBefore(server: FrontServer, ports: HttpPorts): void {
     context: ports.context,
     streamRoot: ports.streamRoot,
     controlPrefix: controlPrefixOf(ports),
-    fault: (error, method, target) => faultOf(ports, error, method, target),
+    fault: (error, method, url) => logFailure(ports.log, { method, url }, error),
     keepAliveMs: KEEP_ALIVE_MS,
   });
   server.simple.standBefore(server);
@@ -284,26 +286,6 @@ async function answerRead(context: ReadContext, exchange: Exchange): Promise<voi
   }
 }
 
-/** Faults that the operator must hear of; the others are told by figures and by other lines. */
-const LOGGED: ReadonlySet<string> = new Set(["corrupt-object", "corrupt-wal", "corrupt-catalog", "store-unavailable"]);
-
 function fail(ports: HttpPorts, request: IncomingMessage, response: ServerResponse, error: unknown): void {
-  sendProblem(request, response, faultOf(ports, error, request.method ?? "", request.url ?? ""));
-}
-
-/** Logs what the operator must hear of. */
-function faultOf(ports: HttpPorts, error: unknown, method: string, url: string): Problem {
-  // The query may hold credentials.
-  const target = url.split("?", 1)[0];
-  if (error instanceof StreamError) {
-    if (LOGGED.has(error.code)) ports.log.error({ code: error.code, target }, error.message);
-    return faultProblem(error.code, error.message);
-  }
-  ports.log.error({ err: error, method, target }, "a request failed unexpectedly");
-  return {
-    status: 500,
-    code: "internal",
-    detail: "the server failed to handle this request; its log says why",
-    close: true,
-  };
+  sendProblem(request, response, logFailure(ports.log, request, error));
 }

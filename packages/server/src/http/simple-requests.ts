@@ -92,7 +92,8 @@ function begin(context: Context, path: string, request: SimpleRequest, socket: S
   switch (request.method) {
     case "POST": {
       const parsed = parseAppend(headers);
-      const body = "status" in parsed ? null : context.bodies.take(request.body);
+      // A body may stay in memory for long; the copy, from a pool, lets go of what was read with it.
+      const body = "status" in parsed ? null : context.bodies.take(Buffer.from(request.body));
       return "status" in parsed || body === null ? null : append(context, path, parsed, body);
     }
     case "PUT": {

@@ -1,185 +1,233 @@
 /**
  * GET with `live=sse`: protocol section 5.8. A subscriber holds a position and, while the socket takes no more, nothing else:
- * what it missed is read again from its position. Subscribers at the same position share the encoded bytes of an event.
+ * what it missed is read again from its position. One that has all there is waits without a promise or a timer of its own,
+ * and gets what comes in the turn that wakes it, as bytes that it shares with all others at its position.
  */
-import {
-  cachePolicy,
-  encodeControlEvent,
-  encodeDataEvent,
-  isJson,
-  isText,
-  offsetAt,
-  responseCursor,
-  RESPONSE_HEADER,
-  StreamError,
-} from "@coldbrook/core";
-import type { DataKind, Position, StreamState } from "@coldbrook/core";
+import type { ServerResponse } from "node:http";
+import { cachePolicy, isJson, isText, responseCursor, RESPONSE_HEADER, StreamError } from "@coldbrook/core";
+import type { DataKind, Position, StreamIdentity, StreamState } from "@coldbrook/core";
 import type { Stream } from "../engine/stream.ts";
 import type { Exchange } from "./exchange.ts";
-import { drained, dropWhenStalled } from "./range-body.ts";
+import { logFailure } from "./failure.ts";
+import { LiveEnds } from "./live-ends.ts";
+import type { LiveRead } from "./live-ends.ts";
+import { LiveEvents } from "./live-events.ts";
+import type { LiveEvent, Wanted } from "./live-events.ts";
+import { dropWhenStalled } from "./range-body.ts";
 import { tagHeaders, waiterProblem } from "./read-context.ts";
 import type { ReadContext, Start } from "./read-context.ts";
 
-interface SharedEvent {
-  readonly from: Position;
-  readonly to: Position;
-  readonly control: string;
-  readonly bytes: Uint8Array;
+/** What all subscribers of a server share. */
+interface Shared {
+  readonly context: ReadContext;
+  readonly events: LiveEvents;
+  readonly ends: LiveEnds;
 }
 
-/** Larger events are catch-up reads, which nobody else asks for at the same moment. */
-const SHARED_BYTES_MAX: number = 256 * 1024;
+/** An event of this size is counted as in flight while its socket holds it. */
+const HELD_BYTES_MIN: number = 64 * 1024;
 
-/** The newest event of each stream that has subscribers. */
-const shared = new WeakMap<Stream, SharedEvent>();
+const sharedOf = new WeakMap<ReadContext, Shared>();
 
+/** Resolves when the subscriber has its first event; what goes wrong later is its own to report. */
 export async function sse(context: ReadContext, exchange: Exchange, start: Start): Promise<void> {
   const refused = waiterProblem(context, start.stream);
   if (refused !== null) return exchange.problem(refused);
-  await new Subscriber(context, exchange, start).run();
+  let shared = sharedOf.get(context);
+  if (shared === undefined) {
+    shared = { context, events: new LiveEvents(context), ends: new LiveEnds(context.draining, context.sseMs) };
+    sharedOf.set(context, shared);
+  }
+  const { contentType } = start.state.identity.config;
+  const kind = isJson(contentType) ? "json" : isText(contentType) ? context.textEvents : "base64";
+  const subscriber = new Subscriber(shared, exchange.response, start, kind);
+  const first = await subscriber.begin(start.state);
+  if (first === null) return;
+  sendHead(exchange, start.state.identity, kind);
+  subscriber.follow(first);
 }
 
-class Subscriber {
-  readonly #context: ReadContext;
-  readonly #exchange: Exchange;
-  readonly #stream: Stream;
-  readonly #start: Start;
-  readonly #kind: DataKind;
-  #at: Position;
-  #cursor: string | null;
-  #cursorAnswered = false;
-  #wake: (() => void) | null = null;
+function sendHead(exchange: Exchange, identity: StreamIdentity, kind: DataKind): void {
+  const headers = ["Content-Type", "text/event-stream", "Cache-Control", cachePolicy({ kind: "sse" }).cacheControl];
+  headers.push("X-Accel-Buffering", "no", ...tagHeaders(identity));
+  if (kind === "base64") headers.push(RESPONSE_HEADER.streamSseDataEncoding, "base64");
+  exchange.head(200, headers);
+}
+
+class Subscriber implements LiveRead, Wanted {
+  readonly stream: Stream;
+  readonly kind: DataKind;
+  from: Position;
+  cursorMin: number;
+  readonly #shared: Shared;
+  readonly #response: ServerResponse;
+  readonly #unwatch: () => void;
+  readonly #close: () => void;
+  /** The stream was closed when the last event was made. */
+  #closed: boolean;
+  /** Bytes are being read, or the socket takes no more: a wake changes nothing. */
+  #busy = true;
   #ending = false;
+  #left = false;
+  /** Events go to the socket as chunks that are framed already. */
+  #framed = false;
+  /** Of the last event, if it counts as in flight. */
+  #release: (() => void) | null = null;
+  /** A stall ends the connection. */
+  #watchesStalls = false;
 
-  constructor(context: ReadContext, exchange: Exchange, start: Start) {
-    this.#context = context;
-    this.#exchange = exchange;
-    this.#start = start;
-    this.#stream = start.stream;
-    this.#at = start.from;
-    this.#cursor = start.query.cursor;
-    const { contentType } = start.state.identity.config;
-    this.#kind = isJson(contentType) ? "json" : isText(contentType) ? context.textEvents : "base64";
+  constructor(shared: Shared, response: ServerResponse, start: Start, kind: DataKind) {
+    const { clock, random, cursorSchedule, engine } = shared.context;
+    this.stream = start.stream;
+    this.kind = kind;
+    this.from = start.from;
+    this.cursorMin = Number(responseCursor(start.query.cursor, clock(), random, cursorSchedule));
+    this.#closed = start.state.closed;
+    this.#shared = shared;
+    this.#response = response;
+    this.#close = () => this.#leave();
+    response.once("close", this.#close);
+    this.#unwatch = engine.watch(start.stream, () => this.#wake());
+    shared.ends.add(this);
   }
 
-  async run(): Promise<void> {
-    const { response } = this.#exchange;
-    const unwatch = this.#context.engine.watch(this.#stream, () => this.#wake?.());
-    const end = (): void => {
-      this.#ending = true;
-      this.#wake?.();
-    };
-    const deadline = setTimeout(end, this.#context.sseMs);
-    this.#context.draining.addEventListener("abort", end, { once: true });
-    response.once("close", end);
+  /** The first event, or null when the client has left. @throws StreamError */
+  async begin(state: StreamState): Promise<LiveEvent | null> {
     try {
-      const first = await this.#next(this.#start.state);
-      this.#sendHead();
-      response.write(first);
-      await this.#follow();
+      const next = this.#shared.events.next(this, state);
+      const first = next instanceof Promise ? await next : next;
+      this.#hold(first);
+      // The client may have left before anyone listened for it.
+      if (this.#response.destroyed) this.#leave();
+      return this.#left ? null : first;
     } catch (error) {
-      // The bytes of a stream that is deleted meanwhile may go: its readers are ended, not cut.
-      const isDeleted = isGone(this.#stream.durable!);
-      if (!(error instanceof StreamError) || error.code !== "gone" || !isDeleted || !response.headersSent) throw error;
-      response.end();
-    } finally {
-      clearTimeout(deadline);
-      unwatch();
-      if (this.#stream.waiters.size === 0) shared.delete(this.#stream);
-      response.off("close", end);
-      this.#context.draining.removeEventListener("abort", end);
+      this.#leave();
+      throw error;
     }
   }
 
-  #sendHead(): void {
-    const headers = ["Content-Type", "text/event-stream", "Cache-Control", cachePolicy({ kind: "sse" }).cacheControl];
-    headers.push("X-Accel-Buffering", "no", ...tagHeaders(this.#start.state.identity));
-    if (this.#kind === "base64") headers.push(RESPONSE_HEADER.streamSseDataEncoding, "base64");
-    this.#exchange.head(200, headers);
-    this.#exchange.response.flushHeaders();
-    dropWhenStalled(this.#exchange);
+  /** Sends the first event behind the head, and from then on what comes. */
+  follow(first: LiveEvent): void {
+    const response = this.#response;
+    const { socket } = response;
+    this.#framed = socket !== null && response.chunkedEncoding && !Object.hasOwn(response, "write");
+    socket?.cork();
+    response.flushHeaders();
+    this.#send(first);
+    socket?.uncork();
+    this.#watchStalls();
+    this.#resume();
   }
 
-  async #follow(): Promise<void> {
-    const { response } = this.#exchange;
-    let state = this.#start.state;
-    for (;;) {
-      if (this.#at >= state.tail && (state.closed || isGone(state))) break;
-      if (response.destroyed) return;
-      await drained(this.#exchange);
-      const latest = this.#stream.durable!;
-      const news = latest.tail > this.#at || latest.closed !== state.closed || isGone(latest);
-      state = latest;
-      if (isGone(latest)) break;
-      if (news) {
-        response.write(await this.#next(latest));
-        if (!this.#ending) continue;
+  /** At the deadline, or when the server drains. */
+  end(): void {
+    this.#ending = true;
+    this.#wake();
+  }
+
+  #wake(): void {
+    if (!this.#busy && !this.#left) this.#resume();
+  }
+
+  #resume(): void {
+    this.#busy = true;
+    try {
+      this.#advance();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** Sends what there is, until it is all sent or has to be waited for. */
+  #advance(): void {
+    while (!this.#left) {
+      const state = this.stream.durable!;
+      if (isGone(state)) return this.#finish();
+      const { socket } = this.#response;
+      const sink = this.#framed ? socket! : this.#response;
+      if (sink.writableNeedDrain) return void sink.once("drain", () => this.#left || this.#resume());
+      this.#released();
+      if (state.tail <= this.from && state.closed === this.#closed) {
+        this.#busy = false;
+        return state.closed || this.#ending ? this.#finish() : undefined;
       }
-      if (this.#ending) break;
-      await this.#woken();
+      const next = this.#shared.events.next(this, state);
+      if (next instanceof Promise) return void this.#sendLater(next, state);
+      this.#closed = state.closed;
+      this.#hold(next);
+      this.#send(next);
+      this.#watchStalls();
+      if (this.#ending) return this.#finish();
+      // Others have their turn before more of what is not new.
+      if (next.to < state.tail) return void setImmediate(() => this.#left || this.#resume());
     }
-    response.end();
   }
 
-  #woken(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = () => {
-        this.#wake = null;
-        resolve();
-      };
-    });
-  }
-
-  /** The events from the subscriber's position to the end of its chunk, which may be nothing but a control event. */
-  async #next(state: StreamState): Promise<Uint8Array> {
-    const from = this.#at;
-    const to = from >= state.tail ? state.tail : await this.#context.reader.chunkEnd(this.#stream, from, state.tail);
-    const control = this.#control(state, to);
-    this.#at = to;
-    const known = shared.get(this.#stream);
-    if (known !== undefined && known.from === from && known.to === to && known.control === control) return known.bytes;
-    const event = Buffer.from(control, "latin1");
-    const bytes = to === from ? event : Buffer.concat([encodeDataEvent(this.#kind, await this.#read(from, to)), event]);
-    if (bytes.length <= SHARED_BYTES_MAX) shared.set(this.#stream, { from, to, control, bytes });
-    return bytes;
-  }
-
-  #control(state: StreamState, to: Position): string {
-    const atTail = to >= state.tail;
-    this.#cursor = this.#nextCursor();
-    const event = encodeControlEvent({
-      nextOffset: offsetAt(state.identity, to),
-      cursor: this.#cursor,
-      upToDate: atTail,
-      closed: atTail && state.closed,
-    });
-    return Buffer.from(event).toString("latin1");
-  }
-
-  /** Greater than what the client sent; then the same for all subscribers of an interval, so that they share events. */
-  #nextCursor(): string {
-    const { clock, random, cursorSchedule } = this.#context;
-    if (!this.#cursorAnswered) {
-      this.#cursorAnswered = true;
-      return responseCursor(this.#cursor, clock(), random, cursorSchedule);
+  async #sendLater(later: Promise<LiveEvent>, state: StreamState): Promise<void> {
+    try {
+      const next = await later;
+      if (this.#left) return;
+      this.#closed = state.closed;
+      this.#hold(next);
+      this.#send(next);
+      this.#watchStalls();
+    } catch (error) {
+      return this.#fail(error);
     }
-    const current = responseCursor(null, clock(), random, cursorSchedule);
-    return this.#cursor !== null && Number(current) <= Number(this.#cursor) ? this.#cursor : current;
+    if (this.#ending) this.#finish();
+    else this.#resume();
   }
 
-  async #read(from: Position, to: Position): Promise<Uint8Array> {
-    const { reader } = this.#context;
-    const near = reader.fromMemory(this.#stream, from, to);
-    if (near !== null) return near;
-    const whole = await reader.whole(this.#stream, from, to);
-    if (whole !== null) {
-      whole.done();
-      return whole.bytes;
-    }
-    const parts: Uint8Array[] = [];
-    for await (const piece of reader.pieces(this.#stream, from, to)) parts.push(piece);
-    if (parts.length === 0) throw new StreamError("gone", "the bytes were taken away while being read");
-    return Buffer.concat(parts);
+  #send(event: LiveEvent): void {
+    this.from = event.to;
+    this.cursorMin = event.cursor;
+    // The response would frame it in three more writes, and join them in the next tick.
+    if (this.#framed) this.#response.socket!.write(event.chunk);
+    else this.#response.write(event.bytes);
+  }
+
+  /** What the socket does not take at once has a deadline. */
+  #watchStalls(): void {
+    if (this.#response.writableLength === 0 || this.#watchesStalls) return;
+    this.#watchesStalls = true;
+    dropWhenStalled(this.#response);
+  }
+
+  /** Until the socket takes more; smaller events are shared, or no more than its buffer may be. */
+  #hold({ chunk }: LiveEvent): void {
+    if (chunk.length >= HELD_BYTES_MIN && !this.#left) this.#release = this.#shared.context.reader.hold(chunk);
+  }
+
+  #released(): void {
+    this.#release?.();
+    this.#release = null;
+  }
+
+  #finish(): void {
+    this.#leave();
+    this.#response.end();
+    this.#watchStalls();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#left) return;
+    this.#leave();
+    const isRemoved = error instanceof StreamError && error.code === "gone";
+    // The bytes of a stream that is deleted meanwhile may go: its readers are ended, not cut. Those of a live one may not.
+    if (isRemoved && isGone(this.stream.durable!)) return void this.#response.end();
+    const fault = isRemoved ? new StreamError("corrupt-object", error.message, { cause: error }) : error;
+    logFailure(this.#shared.context.log, this.#response.req, fault);
+    this.#response.destroy();
+  }
+
+  #leave(): void {
+    if (this.#left) return;
+    this.#left = true;
+    this.#released();
+    this.#unwatch();
+    this.#response.off("close", this.#close);
+    this.#shared.ends.delete(this);
+    if (this.stream.waiters.size === 0) this.#shared.events.forget(this.stream);
   }
 }
 
