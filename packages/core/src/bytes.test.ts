@@ -1,7 +1,16 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { anyCount, anyName, same } from "../test-support/codec.ts";
-import { ByteReader, ByteWriter, DecodeError, decodeLengths, encodeLengths, lengthsBytes } from "./bytes.ts";
+import { anyCount, anyName, crc, same } from "../test-support/codec.ts";
+import {
+  ByteReader,
+  ByteWriter,
+  DecodeError,
+  crcSteps,
+  decodeLengths,
+  encodeLengths,
+  lengthsBytes,
+  runAtOnce,
+} from "./bytes.ts";
 
 test("every number and string reads back as it was written", () => {
   fc.assert(
@@ -91,3 +100,11 @@ test("a length table that claims 2^53 messages is refused before they are built"
   writer.varint(1);
   expect(() => decodeLengths(new ByteReader(writer.take()), 1_000_000)).toThrow(DecodeError);
 });
+
+test.each([0, 1, 262_143, 262_144, 262_145, 1_000_000])(
+  "the checksum of %i bytes in steps is their checksum",
+  (count) => {
+    const bytes = Uint8Array.from({ length: count }, (_, index) => (index * 31) & 0xff);
+    expect(runAtOnce(crcSteps(bytes, crc))).toBe(crc(bytes));
+  },
+);

@@ -21,6 +21,30 @@ export class DecodeError extends Error {
   }
 }
 
+/** Long work in small steps, so that whoever does it can let others run in between; see `runAtOnce`. */
+export type CodecSteps<Value> = Generator<undefined, Value, undefined>;
+
+/** All steps in one go. */
+export function runAtOnce<Value>(steps: CodecSteps<Value>): Value {
+  for (;;) {
+    const step = steps.next();
+    if (step.done === true) return step.value;
+  }
+}
+
+/** A checksum of this much takes well under a millisecond. */
+const CRC_STEP_BYTES = 256 * 1024;
+
+/** The checksum of `bytes`, step by step. */
+export function* crcSteps(bytes: Uint8Array, crc: (bytes: Uint8Array, seed?: number) => number): CodecSteps<number> {
+  let value = 0;
+  for (let at = 0; at < bytes.length; at += CRC_STEP_BYTES) {
+    value = crc(bytes.subarray(at, at + CRC_STEP_BYTES), value);
+    yield;
+  }
+  return value;
+}
+
 function checkInteger(value: number, below: number, what: string): void {
   if (!Number.isSafeInteger(value) || value < 0 || value >= below) {
     throw new RangeError(`not a ${what}: ${value}`);

@@ -1,7 +1,10 @@
 /**
  * Cursors of live reads (protocol section 10.1): the number of the current interval, or something greater than the cursor
- * that the client already has, so that no cache can hand the same answer to the same client again.
+ * that the client already has, so that no cache can hand the same answer to the same client again. A cursor is part of the
+ * URL of the next long-poll, so readers who wait at the same place must have been given the same one, or no cache can let
+ * them wait for one answer.
  */
+import type { Position } from "./brand.ts";
 import type { Random } from "./ports.ts";
 
 /** When intervals start to be counted, and how long each is. */
@@ -40,9 +43,56 @@ export function responseCursor(
   random: Random,
   schedule: CursorSchedule = DEFAULT_CURSOR_SCHEDULE,
 ): string {
-  const current = Math.max(0, Math.floor((nowMs - schedule.epochMs) / schedule.intervalMs));
-  if (requested === null || !CURSOR.test(requested)) return String(current);
-  const echoed = Number(requested);
-  if (echoed < current) return String(current);
-  return String(echoed + 1 + Math.floor(random() * schedule.jitterIntervalsMax));
+  const current = interval(nowMs, schedule);
+  const echoed = echo(requested);
+  return String(echoed < current ? current : past(echoed, random, schedule));
+}
+
+/** The newest cursor that the readers at one end of a stream were given. */
+export interface SharedCursor {
+  /** Where the answers ended that carried it: the tail. */
+  readonly end: Position;
+  readonly value: number;
+}
+
+/** A client may put any number into its URL: one further ahead than this is answered, but is not given to others. */
+const SHARED_AHEAD_MAX = 1_000_000_000_000;
+
+/**
+ * The cursor of an answer that reaches the tail `end`: the one that others were given there, where it is greater than the
+ * requested one, as if a cache had collapsed the requests; else one that is greater than all before. Readers who came at
+ * different moments, and so with different cursors, have the same from their next answer on. `last` is what the call before
+ * returned for this stream, null at first or when it was forgotten.
+ */
+export function sharedCursor(
+  last: SharedCursor | null,
+  end: Position,
+  requested: string | null,
+  nowMs: number,
+  random: Random,
+  schedule: CursorSchedule = DEFAULT_CURSOR_SCHEDULE,
+): { readonly cursor: string; readonly last: SharedCursor | null } {
+  const current = interval(nowMs, schedule);
+  const echoed = echo(requested);
+  const given = last?.value ?? -1;
+  if (last !== null && last.end === end && given > echoed && given >= current) return { cursor: String(given), last };
+  if (echoed > given && echoed > current + SHARED_AHEAD_MAX) {
+    return { cursor: String(past(echoed, random, schedule)), last };
+  }
+  const reached = Math.max(echoed, given);
+  const value = reached < current ? current : past(reached, random, schedule);
+  return { cursor: String(value), last: { end, value } };
+}
+
+function interval(nowMs: number, schedule: CursorSchedule): number {
+  return Math.max(0, Math.floor((nowMs - schedule.epochMs) / schedule.intervalMs));
+}
+
+/** -1 when there is none that counts. */
+function echo(requested: string | null): number {
+  return requested !== null && CURSOR.test(requested) ? Number(requested) : -1;
+}
+
+function past(cursor: number, random: Random, schedule: CursorSchedule): number {
+  return cursor + 1 + Math.floor(random() * schedule.jitterIntervalsMax);
 }

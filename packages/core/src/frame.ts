@@ -226,6 +226,10 @@ function readKind(reader: ByteReader, at: number): Frame["kind"] {
 }
 
 function readPayloadFields(reader: ByteReader, payloadBytes: number): { lengths: number[]; blockCrcs: number[] } {
+  // A few bytes can stand for any number of messages; the checksums, one for each block, cannot be fewer than they say.
+  if (Math.ceil(payloadBytes / BLOCK_BYTES) * 4 > reader.remaining) {
+    throw new DecodeError(`frame header too short for a payload of ${payloadBytes} bytes`, reader.at);
+  }
   const lengths = decodeLengths(reader, payloadBytes);
   const blockCrcs: number[] = [];
   for (let from = 0; from < payloadBytes; from += BLOCK_BYTES) blockCrcs.push(reader.u32());

@@ -139,3 +139,15 @@ test("a frame past the segment's end is corrupt", () => {
     expect.objectContaining({ code: "corrupt-wal" }),
   );
 });
+
+test.each([1, 8_191, 8_192, 8_193, 16_384, 16_385, 30_001])(
+  "%i streams in any order are planned by their id",
+  (count) => {
+    // A multiplier without a common factor with the count visits every stream once, far from the one before.
+    const step = 40_009;
+    const headers = Array.from({ length: count }, (_, index) => append(((index * step) % count) + 1, 0, 1));
+    const { digests, objects } = plan(...headers);
+    expect(digests.map(({ stream }) => Number(stream))).toEqual(Array.from({ length: count }, (_, index) => index + 1));
+    expect(objects[0]!.extents.map(({ stream }) => stream)).toEqual(digests.map(({ stream }) => stream));
+  },
+);

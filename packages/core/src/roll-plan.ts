@@ -5,6 +5,7 @@
 
 import { lsn, position } from "./brand.ts";
 import type { Generation, Lsn, Position } from "./brand.ts";
+import type { CodecSteps } from "./bytes.ts";
 import { StreamError } from "./errors.ts";
 import type { AppendHeader, CreateHeader, FrameHeader, SubscriptionHeader } from "./frame.ts";
 import { OBJECT_BYTES_TARGET, SEGMENT_OBJECT_BYTES_MIN } from "./limits.ts";
@@ -185,6 +186,46 @@ function* cutObjects(folds: readonly Fold[], payloads: Payloads): Generator<unde
   return [...own, ...packs];
 }
 
+/** Ids that are sorted in one step. */
+const SORT_STEP = 8_192;
+
+/** The ids in order. Yields every few of them. */
+function* sortedIds(ids: Iterable<number>, count: number): CodecSteps<Float64Array> {
+  let sorted = new Float64Array(count);
+  let at = 0;
+  for (const id of ids) {
+    sorted[at++] = id;
+    if (at % SORT_STEP !== 0 && at !== count) continue;
+    sorted.subarray(Math.floor((at - 1) / SORT_STEP) * SORT_STEP, at).sort();
+    yield;
+  }
+  for (let run = SORT_STEP; run < count; run *= 2) {
+    const merged = new Float64Array(count);
+    for (let from = 0; from < count; from += 2 * run) {
+      yield* merge(sorted, merged, from, Math.min(from + run, count), Math.min(from + 2 * run, count));
+    }
+    sorted = merged;
+  }
+  return sorted;
+}
+
+/** Merges the ordered runs [from, middle) and [middle, to) into the same places of `into`. */
+function* merge(
+  source: Float64Array,
+  into: Float64Array,
+  from: number,
+  middle: number,
+  to: number,
+): CodecSteps<undefined> {
+  let left = from;
+  let right = middle;
+  for (let at = from; at < to; at++) {
+    const takesLeft = right === to || (left < middle && (source[left] as number) <= (source[right] as number));
+    into[at] = source[takesLeft ? left++ : right++] as number;
+    if (at % SORT_STEP === 0) yield;
+  }
+}
+
 /**
  * The plan of one segment in the making. Frames are added in WAL order, and nothing of a stream's frame is kept but
  * numbers, so that a caller can read, add and let others run. @throws StreamError corrupt-wal
@@ -221,7 +262,7 @@ export class RollPlanner {
 
   /** The plan, step by step: a segment may touch hundreds of thousands of streams, and others want a turn meanwhile. */
   *finish(): Generator<undefined, RollPlan, undefined> {
-    const ids = Float64Array.from(this.byStream.keys()).sort();
+    const ids = yield* sortedIds(this.byStream.keys(), this.byStream.size);
     const folds: Fold[] = [];
     const digests: StreamDigest[] = [];
     for (const id of ids) {

@@ -6,7 +6,8 @@
 
 import { generation, lsn, position } from "./brand.ts";
 import type { Generation, Lsn, Position } from "./brand.ts";
-import { ByteReader, ByteWriter, DecodeError } from "./bytes.ts";
+import { ByteReader, ByteWriter, DecodeError, crcSteps, runAtOnce } from "./bytes.ts";
+import type { CodecSteps } from "./bytes.ts";
 import type { Block, ColdExtent } from "./extent.ts";
 import type { Crc32 } from "./ports.ts";
 import type { StreamDigest } from "./replay.ts";
@@ -133,6 +134,11 @@ function readExtent(reader: ByteReader, objects: number): RolledExtent {
 }
 
 export function encodeRollRecord(record: RollRecord, crc: Crc32): Uint8Array {
+  return runAtOnce(rollRecordSteps(record, crc));
+}
+
+/** The same, an extent or a digest at a time: there may be hundreds of thousands. */
+export function* rollRecordSteps(record: RollRecord, crc: Crc32): CodecSteps<Uint8Array> {
   const writer = new ByteWriter(128 + (record.extents.length + record.digests.length) * 64);
   writer.u32(MAGIC);
   writer.u16(VERSION);
@@ -154,12 +160,19 @@ export function encodeRollRecord(record: RollRecord, crc: Crc32): Uint8Array {
     writer.varint(extent.object);
     writer.varint(extent.offset);
     writeBlocks(writer, extent.blocks);
+    yield;
   }
   writer.varint(record.digests.length);
-  for (const digest of record.digests) writeDigest(writer, digest);
+  for (const digest of record.digests) {
+    writeDigest(writer, digest);
+    yield;
+  }
   writer.varint(record.subscriptions.length);
-  for (const digest of record.subscriptions) writeSubscriptionDigest(writer, digest);
-  writer.u32(crc(writer.written()));
+  for (const digest of record.subscriptions) {
+    writeSubscriptionDigest(writer, digest);
+    yield;
+  }
+  writer.u32(yield* crcSteps(writer.written(), crc));
   return writer.take();
 }
 

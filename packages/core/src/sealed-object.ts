@@ -6,7 +6,17 @@
 
 import { lsn, position } from "./brand.ts";
 import type { Generation, Lsn, Position } from "./brand.ts";
-import { ByteReader, ByteWriter, DecodeError, decodeLengths, encodeLengths, lengthsBytes } from "./bytes.ts";
+import {
+  ByteReader,
+  ByteWriter,
+  DecodeError,
+  crcSteps,
+  decodeLengths,
+  encodeLengths,
+  lengthsBytes,
+  runAtOnce,
+} from "./bytes.ts";
+import type { CodecSteps } from "./bytes.ts";
 import { cutBlocks } from "./chunk.ts";
 import type { Block } from "./extent.ts";
 import { BLOCK_BYTES } from "./limits.ts";
@@ -93,20 +103,32 @@ export function checkObjectHeader(bytes: Uint8Array): void {
 
 /** A block's table, which follows its payload, and the block's facts. `payload` are the payload's pieces in order. */
 export function encodeBlock(
-  payload: readonly Uint8Array[],
+  payload: Iterable<Uint8Array>,
   lengths: readonly number[],
   crc: Crc32,
 ): { table: Uint8Array; block: Block } {
   const writer = new ByteWriter();
-  encodeLengths(writer, lengths);
-  const table = writer.take();
+  const block = writeTable(writer, payload, lengths, crc);
+  return { table: writer.take(), block };
+}
+
+/** Writes a block's table and gives the block's facts: for an object of many blocks, whose tables lie in one buffer. */
+export function writeTable(
+  tables: ByteWriter,
+  payload: Iterable<Uint8Array>,
+  lengths: readonly number[],
+  crc: Crc32,
+): Block {
   let payloadBytes = 0;
   let value = 0;
   for (const piece of payload) {
     payloadBytes += piece.length;
     value = crc(piece, value);
   }
-  return { table, block: { payloadBytes, tableBytes: table.length, crc: crc(table, value) } };
+  const from = tables.length;
+  encodeLengths(tables, lengths);
+  const table = tables.written(from);
+  return { payloadBytes, tableBytes: table.length, crc: crc(table, value) };
 }
 
 /** A block's payload (not a copy) and its message lengths. `bytes` are exactly the block's. @throws DecodeError */
@@ -142,6 +164,11 @@ export interface ObjectFooter {
 
 /** Its size depends on nothing but the sizes and numbers in it, not on the CRCs. */
 export function encodeFooter(footer: ObjectFooter): Uint8Array {
+  return runAtOnce(footerSteps(footer));
+}
+
+/** The same, an extent at a time: there may be hundreds of thousands. */
+export function* footerSteps(footer: ObjectFooter): CodecSteps<Uint8Array> {
   const writer = new ByteWriter(64 + footer.extents.length * 128);
   writer.string(footer.writerId);
   writer.u64(footer.base);
@@ -154,6 +181,7 @@ export function encodeFooter(footer: ObjectFooter): Uint8Array {
     writer.varint(extent.end);
     writer.varint(extent.offset);
     writeBlocks(writer, extent.blocks);
+    yield;
   }
   return writer.take();
 }
@@ -193,8 +221,14 @@ export interface ObjectTrailer {
 
 /** The trailer's facts for a footer that starts at `footerAt`. */
 export function trailerFor(footerAt: number, footer: Uint8Array, crc: Crc32): ObjectTrailer {
+  return runAtOnce(trailerSteps(footerAt, footer, crc));
+}
+
+/** The same, a part of the checksum at a time. */
+export function* trailerSteps(footerAt: number, footer: Uint8Array, crc: Crc32): CodecSteps<ObjectTrailer> {
   const footerBytes = footer.length;
-  return { footerAt, footerBytes, footerCrc: crc(footer), objectBytes: footerAt + footerBytes + OBJECT_TRAILER_BYTES };
+  const footerCrc = yield* crcSteps(footer, crc);
+  return { footerAt, footerBytes, footerCrc, objectBytes: footerAt + footerBytes + OBJECT_TRAILER_BYTES };
 }
 
 export function encodeTrailer(trailer: ObjectTrailer): Uint8Array {

@@ -10,6 +10,7 @@ import {
 } from "@coldbrook/core";
 import { LRUCache } from "lru-cache";
 import type { ChunkCache } from "./chunk-cache.ts";
+import { ReadAhead, type NextExtent } from "./read-ahead.ts";
 import { SingleFlight } from "./single-flight.ts";
 
 /** GETs of a range whose bytes came back wrong, after the first. */
@@ -29,6 +30,8 @@ export interface ColdRangesOptions {
   readonly readNow?: ReadNow | undefined;
   /** Bytes of verified ranges kept in memory; 0 keeps none. */
   readonly chunkMemoryBytesMax: number;
+  /** Readers that follow a stream ask up to multiples of this many bytes; undefined: nothing is fetched before it is asked for. */
+  readonly readAheadChunkBytes?: number | undefined;
   readonly random: Random;
   readonly sleep: (ms: number) => Promise<void>;
 }
@@ -49,6 +52,10 @@ export interface ColdRangesStats {
   readonly bytesFetched: number;
   readonly memoryHits: number;
   readonly diskHits: number;
+  /** Bytes fetched for readers that follow, those that were taken, and what is held of them now. */
+  readonly aheadFetchedBytes: number;
+  readonly aheadTakenBytes: number;
+  readonly aheadHeldBytes: number;
 }
 
 /**
@@ -59,6 +66,7 @@ export class ColdRanges {
   readonly #options: ColdRangesOptions;
   readonly #flights = new SingleFlight<Uint8Array>();
   readonly #memory: LRUCache<string, Uint8Array> | undefined;
+  readonly #ahead: ReadAhead | undefined;
   #gets = 0;
   #bytesFetched = 0;
   #memoryHits = 0;
@@ -72,6 +80,9 @@ export class ColdRanges {
         sizeCalculation: (bytes) => Math.max(1, bytes.length),
       });
     }
+    const chunkBytes = options.readAheadChunkBytes;
+    if (chunkBytes !== undefined && options.readNow === undefined)
+      this.#ahead = new ReadAhead({ chunkBytes, fetch: (object, from, to) => this.#fetch(object, from, to) });
   }
 
   get stats(): ColdRangesStats {
@@ -80,16 +91,19 @@ export class ColdRanges {
       bytesFetched: this.#bytesFetched,
       memoryHits: this.#memoryHits,
       diskHits: this.#diskHits,
+      aheadFetchedBytes: this.#ahead?.stats.fetchedBytes ?? 0,
+      aheadTakenBytes: this.#ahead?.stats.takenBytes ?? 0,
+      aheadHeldBytes: this.#ahead?.stats.heldBytes ?? 0,
     };
   }
 
   /**
    * The payloads of the blocks of `range`, in order. They are shared: nobody may write to them. In this very turn where the
-   * store is read so.
+   * store is read so. With `next`, what follows may be fetched for a reader that follows.
    * @throws StreamError corrupt-object, store-unavailable, gone
    */
-  read(range: BlockRange): Uint8Array[] | Promise<Uint8Array[]> {
-    const bytes = this.#verified(range);
+  read(range: BlockRange, next?: NextExtent): Uint8Array[] | Promise<Uint8Array[]> {
+    const bytes = this.#verified(range, next);
     return bytes instanceof Promise ? bytes.then((whole) => payloadsOf(range, whole)) : payloadsOf(range, bytes);
   }
 
@@ -106,11 +120,11 @@ export class ColdRanges {
     return decodeBlock(bytes.subarray(0, block.payloadBytes + block.tableBytes), block, this.#options.crc).lengths;
   }
 
-  #verified(range: BlockRange): Uint8Array | Promise<Uint8Array> {
+  #verified(range: BlockRange, next?: NextExtent): Uint8Array | Promise<Uint8Array> {
     if (this.#options.readNow !== undefined) return this.#verifiedNow(range, this.#options.readNow);
     const key = `${range.extent.object}:${range.from}-${range.to}`;
     const kept = this.#memory?.get(key);
-    if (kept === undefined) return this.#flights.run(key, () => this.#load(key, range));
+    if (kept === undefined) return this.#flights.run(key, () => this.#load(key, range, next));
     this.#memoryHits += 1;
     return kept;
   }
@@ -129,8 +143,14 @@ export class ColdRanges {
     throw new StreamError("corrupt-object", `bytes [${from}, ${to}) of ${extent.object} in ${store.name}: ${wrong}`);
   }
 
-  async #load(key: string, range: BlockRange): Promise<Uint8Array> {
+  async #load(key: string, range: BlockRange, next: NextExtent | undefined): Promise<Uint8Array> {
     const { cache, crc } = this.#options;
+    const ahead = await this.#takeAhead(range, next);
+    if (ahead !== undefined) {
+      // Not kept in memory: it is a part of more bytes than it counts for.
+      void cache?.put(key, ahead);
+      return ahead;
+    }
     const cached = await cache?.get(key);
     if (cached !== undefined) {
       if (fault(cached, range, crc) === undefined) {
@@ -140,10 +160,28 @@ export class ColdRanges {
       }
       cache?.drop(key);
     }
-    const bytes = await this.#get(range);
+    const got = this.#get(range);
+    if (next !== undefined) this.#ahead?.follow(range, next);
+    const bytes = await got;
     this.#memory?.set(key, bytes);
     // Nobody waits for the disk: a range that is not kept is fetched again.
     void cache?.put(key, bytes);
+    return bytes;
+  }
+
+  /** The range, verified, if it was fetched for a reader that follows; then more is. */
+  async #takeAhead(range: BlockRange, next: NextExtent | undefined): Promise<Uint8Array | undefined> {
+    const taken = this.#ahead?.take(range);
+    if (taken === undefined) return undefined;
+    if (next !== undefined) this.#ahead?.follow(range, next);
+    const bytes = await taken;
+    return bytes !== undefined && fault(bytes, range, this.#options.crc) === undefined ? bytes : undefined;
+  }
+
+  async #fetch(object: string, from: number, to: number): Promise<Uint8Array> {
+    this.#gets += 1;
+    const bytes = await this.#options.store.read(object, from, to);
+    this.#bytesFetched += bytes.length;
     return bytes;
   }
 
@@ -154,9 +192,7 @@ export class ColdRanges {
     for (let attempt = 0; attempt <= RETRIES_MAX; attempt++) {
       if (attempt > 0) await sleep(random() * RETRY_BASE_MS * 2 ** attempt);
       try {
-        this.#gets += 1;
-        const bytes = await store.read(extent.object, from, to);
-        this.#bytesFetched += bytes.length;
+        const bytes = await this.#fetch(extent.object, from, to);
         const found = fault(bytes, range, crc);
         if (found === undefined) return bytes;
         wrong = found;

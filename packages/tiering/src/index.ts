@@ -10,4 +10,5 @@ export * from "./read-roll.ts";
 export * from "./roller.ts";
 export * from "./single-flight.ts";
 export * from "./steps.ts";
+export * from "./time-slice.ts";
 export * from "./verify-object.ts";

@@ -31,6 +31,8 @@ export interface MergedReaderOptions {
   readonly immediate?: ImmediateReads;
   /** Bytes of verified cold ranges kept in memory. */
   readonly chunkMemoryBytesMax: number;
+  /** What chunks are multiples of, for readers that follow a cold stream; without it nothing is fetched ahead of them. */
+  readonly readAheadChunkBytes?: number;
   /** Jitter of the retries; uniform in [0, 1). */
   readonly random?: Random;
   readonly sleep?: (ms: number) => Promise<void>;
@@ -186,7 +188,8 @@ export class MergedReader {
     // Below this, hot extents of the index are known to be released.
     let hotFrom = 0;
     while (at < to) {
-      const end = Math.min(to, nextMultiple(at, pieceBytes));
+      // What fits one piece is not cut: a block that a cut goes through would be read for either side.
+      const end = to - at <= pieceBytes ? to : Math.min(to, nextMultiple(at, pieceBytes));
       const hot = at < hotFrom ? undefined : await this.#readHot(index, at, end);
       if (hot !== undefined) {
         yield hot;
@@ -266,7 +269,9 @@ export class MergedReader {
   /** The payloads of `range`; "moved" when its object is gone and byte `at` lies in another one now. */
   async #readCold(index: ExtentIndex, range: BlockRange, at: number): Promise<readonly Uint8Array[] | "moved"> {
     try {
-      return await this.#cold.read(range);
+      return await this.#cold.read(range, (following) =>
+        hotAt(index.hot, following) === undefined ? index.cold(following) : undefined,
+      );
     } catch (error) {
       const now = isGone(error) ? index.cold(at) : undefined;
       if (now !== undefined && now.object !== range.extent.object) return "moved";

@@ -1,13 +1,14 @@
 import {
   BLOCK_BYTES,
+  ByteWriter,
   OBJECT_HEADER_BYTES,
   cutBlocks,
-  encodeBlock,
-  encodeFooter,
   encodeObjectHeader,
   encodeTrailer,
+  footerSteps,
   objectKey,
-  trailerFor,
+  trailerSteps,
+  writeTable,
   type Block,
   type Crc32,
   type FooterExtent,
@@ -27,6 +28,9 @@ export interface EncodedObject {
   readonly key: string;
   readonly bytes: number;
   readonly footer: ObjectFooter;
+  /** The footer as it is written. */
+  readonly footerBytes: Uint8Array;
+  readonly footerCrc: number;
   readonly body: () => AsyncGenerator<Uint8Array, void, undefined>;
 }
 
@@ -44,7 +48,8 @@ export async function encodeObject(
   slice: TimeSlice,
 ): Promise<EncodedObject> {
   const { extents: planned } = plan.roll.objects[index]!;
-  const tables: Uint8Array[] = [];
+  // All tables in one buffer: a small one for each of hundreds of thousands would keep the garbage collector busy.
+  const writer = new ByteWriter(planned.length * 4);
   const extents: FooterExtent[] = [];
   let at = OBJECT_HEADER_BYTES;
   for (const extent of planned) {
@@ -53,8 +58,7 @@ export async function encodeObject(
     const payload = new PayloadCursor(plan.bytes, extent);
     for (const cut of cutBlocks(extent.start, extent.lengths, BLOCK_BYTES)) {
       if (slice.over) await slice.rest();
-      const { table, block } = encodeBlock([...payload.take(cut.payloadBytes)], cut.lengths, options.crc);
-      tables.push(table);
+      const block = writeTable(writer, payload.take(cut.payloadBytes), cut.lengths, options.crc);
       blocks.push(block);
       at += block.payloadBytes + block.tableBytes;
     }
@@ -69,16 +73,18 @@ export async function encodeObject(
     });
   }
   const footer: ObjectFooter = { writerId: options.writerId, base: plan.base, end: plan.end, extents };
-  const footerBytes = encodeFooter(footer);
-  const trailer = trailerFor(at, footerBytes, options.crc);
+  const footerBytes = await slice.run(footerSteps(footer));
+  const trailer = await slice.run(trailerSteps(at, footerBytes, options.crc));
+  const tables = writer.take();
   const parts = function* (): Generator<Uint8Array, void, undefined> {
     yield encodeObjectHeader();
-    let table = 0;
+    let tableAt = 0;
     for (const [number, extent] of planned.entries()) {
       const payload = new PayloadCursor(plan.bytes, extent);
       for (const block of extents[number]!.blocks) {
         yield* payload.take(block.payloadBytes);
-        yield tables[table++]!;
+        yield tables.subarray(tableAt, tableAt + block.tableBytes);
+        tableAt += block.tableBytes;
       }
     }
     yield footerBytes;
@@ -88,6 +94,8 @@ export async function encodeObject(
     key: objectKey(plan.base, index),
     bytes: trailer.objectBytes,
     footer,
+    footerBytes,
+    footerCrc: trailer.footerCrc,
     body: () => inPieces(parts(), slice),
   };
 }
@@ -132,7 +140,7 @@ async function* inPieces(parts: Iterable<Uint8Array>, slice: TimeSlice): AsyncGe
     let taken = 0;
     while (taken < part.length) {
       const count = Math.min(part.length - taken, PIECE_BYTES - filled);
-      piece.set(part.subarray(taken, taken + count), filled);
+      piece.set(count === part.length ? part : part.subarray(taken, taken + count), filled);
       taken += count;
       filled += count;
       if (filled < PIECE_BYTES) continue;

@@ -8,6 +8,7 @@ import {
   type Crc32,
   type ObjectFooter,
   type ObjectStore,
+  type ObjectTrailer,
 } from "@coldbrook/core";
 
 /** Reads of bytes that came back wrong, all together. */
@@ -23,6 +24,13 @@ export interface StoredFooter {
   readonly footerAt: number;
 }
 
+/** The same, of an object whose footer may be the one that was just written: then it need not be decoded. */
+export interface FooterBytes extends Omit<StoredFooter, "footer"> {
+  readonly isSame: boolean;
+  /** Null when it is the same. */
+  readonly footer: ObjectFooter | null;
+}
+
 /**
  * The footer of a sealed object, or undefined when there is no object.
  * @throws StreamError corrupt-object when it is not a whole sealed object
@@ -30,16 +38,49 @@ export interface StoredFooter {
  */
 export async function readFooter(store: ObjectStore, crc: Crc32, key: string): Promise<StoredFooter | undefined> {
   return untilRight(store, key, async () => {
-    const size = await store.size(key);
-    if (size === undefined) return undefined;
-    if (size < OBJECT_TRAILER_BYTES) throw new DecodeError(`only ${size} bytes`, 0);
-    const trailerAt = size - OBJECT_TRAILER_BYTES;
-    const trailer = decodeTrailer(await store.read(key, trailerAt, size));
-    if (trailer.objectBytes !== size) throw new DecodeError(`${size} bytes, not ${trailer.objectBytes}`, trailerAt);
-    const { footerAt, footerBytes, footerCrc } = trailer;
-    const bytes = await store.read(key, footerAt, footerAt + footerBytes);
-    return { footer: decodeFooter(bytes, trailer, crc), bytes: size, footerCrc, footerAt };
+    const found = await readBytes(store, key);
+    if (found === undefined) return undefined;
+    const { trailer, bytes } = found;
+    return { footer: decodeFooter(bytes, trailer, crc), ...placeOf(trailer) };
   });
+}
+
+/**
+ * As `readFooter`, and whether it is byte for byte `written`.
+ * @throws StreamError corrupt-object when it is not a whole sealed object
+ * @throws ObjectStoreError
+ */
+export async function compareFooter(
+  store: ObjectStore,
+  crc: Crc32,
+  key: string,
+  written: { readonly footerBytes: Uint8Array; readonly footerCrc: number },
+): Promise<FooterBytes | undefined> {
+  return untilRight(store, key, async () => {
+    const found = await readBytes(store, key);
+    if (found === undefined) return undefined;
+    const { trailer, bytes } = found;
+    const isSame = trailer.footerCrc === written.footerCrc && Buffer.compare(bytes, written.footerBytes) === 0;
+    return { isSame, footer: isSame ? null : decodeFooter(bytes, trailer, crc), ...placeOf(trailer) };
+  });
+}
+
+function placeOf({ objectBytes, footerCrc, footerAt }: ObjectTrailer): Omit<StoredFooter, "footer"> {
+  return { bytes: objectBytes, footerCrc, footerAt };
+}
+
+async function readBytes(
+  store: ObjectStore,
+  key: string,
+): Promise<{ trailer: ObjectTrailer; bytes: Uint8Array } | undefined> {
+  const size = await store.size(key);
+  if (size === undefined) return undefined;
+  if (size < OBJECT_TRAILER_BYTES) throw new DecodeError(`only ${size} bytes`, 0);
+  const trailerAt = size - OBJECT_TRAILER_BYTES;
+  const trailer = decodeTrailer(await store.read(key, trailerAt, size));
+  if (trailer.objectBytes !== size) throw new DecodeError(`${size} bytes, not ${trailer.objectBytes}`, trailerAt);
+  const { footerAt, footerBytes } = trailer;
+  return { trailer, bytes: await store.read(key, footerAt, footerAt + footerBytes) };
 }
 
 /**

@@ -3,8 +3,8 @@ import {
   StreamError,
   UPLOAD_CONCURRENCY,
   decodeRollRecord,
-  encodeRollRecord,
   rollKey,
+  rollRecordSteps,
   sameContent,
   type Clock,
   type Crc32,
@@ -13,13 +13,14 @@ import {
   type ObjectStore,
   type Random,
   type RollRecord,
+  type RolledExtent,
   type SealedSegment,
   type StreamIdentity,
 } from "@coldbrook/core";
 import { isDeepStrictEqual } from "node:util";
 import PQueue from "p-queue";
 import { encodeObject, type EncodedObject } from "./object-body.ts";
-import { readFooter, readWhole, type StoredFooter } from "./object-footer.ts";
+import { compareFooter, readWhole, type FooterBytes } from "./object-footer.ts";
 import { planSegment, type SegmentPlan } from "./segment-plan.ts";
 import { TimeSlice } from "./time-slice.ts";
 
@@ -125,10 +126,10 @@ export class Roller {
     const slice = new TimeSlice();
     fault("roll.plan");
     const plan = await planSegment(segment, await segment.load(), crc, slice);
-    const record = this.#record(plan, await this.#uploadAll(plan, slice));
+    const record = await this.#record(plan, await this.#uploadAll(plan, slice), slice);
     this.#checkStop();
     fault("roll.record");
-    await this.#createRecord(record);
+    await this.#createRecord(record, slice);
     this.#checkStop();
     fault("roll.publish");
     await publish(record);
@@ -160,14 +161,14 @@ export class Roller {
   }
 
   /** Brings one object into the store and proves that it is there and ours. */
-  async #place(object: EncodedObject, plan: SegmentPlan): Promise<StoredFooter> {
+  async #place(object: EncodedObject, plan: SegmentPlan): Promise<FooterBytes> {
     const { store, crc, fault } = this.#options;
     for (let upload = 0; upload < UPLOADS_MAX; upload++) {
       fault("roll.upload");
       const outcome = await this.#persist("upload", plan, () => store.create(object.key, object.bytes, object.body));
       this.#checkStop();
       fault("roll.verify");
-      const stored = await this.#persist("verify", plan, () => readFooter(store, crc, object.key));
+      const stored = await this.#persist("verify", plan, () => compareFooter(store, crc, object.key, object));
       if (stored === undefined) continue;
       this.#checkOurs(object, stored, outcome);
       return stored;
@@ -179,10 +180,14 @@ export class Roller {
   }
 
   /** The same writer, segment and extents; metadata may differ, since a stream may be deleted between two attempts. */
-  #checkOurs(object: EncodedObject, stored: StoredFooter, outcome: "created" | "exists"): void {
+  #checkOurs(object: EncodedObject, stored: FooterBytes, outcome: "created" | "exists"): void {
     const { store } = this.#options;
-    const theirs = stored.footer;
-    if (sameContent(theirs, object.footer) && (outcome === "exists" || stored.bytes === object.bytes)) return;
+    const theirs = stored.footer ?? object.footer;
+    if (
+      (stored.isSame || sameContent(theirs, object.footer)) &&
+      (outcome === "exists" || stored.bytes === object.bytes)
+    )
+      return;
     throw new StreamError(
       "corrupt-object",
       outcome === "created"
@@ -192,7 +197,14 @@ export class Roller {
     );
   }
 
-  #record(plan: SegmentPlan, placed: readonly PlacedObject[]): RollRecord {
+  async #record(plan: SegmentPlan, placed: readonly PlacedObject[], slice: TimeSlice): Promise<RollRecord> {
+    const extents: RolledExtent[] = [];
+    for (const [index, { object }] of placed.entries()) {
+      for (const { identity, start, end, offset, blocks } of object.footer.extents) {
+        extents.push({ stream: identity.id, start, end, object: index, offset, blocks });
+        if (slice.over) await slice.rest();
+      }
+    }
     return {
       writerId: this.#options.writerId,
       base: plan.base,
@@ -202,25 +214,16 @@ export class Roller {
         bytes: stored.bytes,
         footerCrc: stored.footerCrc,
       })),
-      extents: placed.flatMap(({ object }, index) =>
-        object.footer.extents.map(({ identity, start, end, offset, blocks }) => ({
-          stream: identity.id,
-          start,
-          end,
-          object: index,
-          offset,
-          blocks,
-        })),
-      ),
+      extents,
       digests: plan.roll.digests,
       subscriptions: plan.roll.subscriptions,
     };
   }
 
-  async #createRecord(record: RollRecord): Promise<void> {
+  async #createRecord(record: RollRecord, slice: TimeSlice): Promise<void> {
     const { store, crc } = this.#options;
     const key = rollKey(record.base);
-    const bytes = encodeRollRecord(record, crc);
+    const bytes = await slice.run(rollRecordSteps(record, crc));
     const outcome = await this.#persist("record", record, () =>
       store.create(key, bytes.length, async function* () {
         yield bytes;
@@ -280,5 +283,5 @@ export class Roller {
 
 interface PlacedObject {
   readonly object: EncodedObject;
-  readonly stored: StoredFooter;
+  readonly stored: FooterBytes;
 }

@@ -49,18 +49,13 @@ export async function planSegment(
     add(planner, reading.frames, base, at);
     at = reading.end;
   }
-  const roll = await finish(planner, slice);
-  const closed = new Set(roll.digests.filter((digest) => digest.closed).map((digest) => digest.stream));
-  return { base, end, bytes, roll, closed };
-}
-
-async function finish(planner: RollPlanner, slice: TimeSlice): Promise<RollPlan> {
-  const steps = planner.finish();
-  for (;;) {
-    const step = steps.next();
-    if (step.done === true) return step.value;
+  const roll = await slice.run(planner.finish());
+  const closed = new Set<Generation>();
+  for (const digest of roll.digests) {
+    if (digest.closed) closed.add(digest.stream);
     if (slice.over) await slice.rest();
   }
+  return { base, end, bytes, roll, closed };
 }
 
 function add(planner: RollPlanner, frames: readonly BatchFrame[], base: Lsn, at: number): void {

@@ -1,7 +1,7 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, open, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { DirectoryObjectStore } from "./directory.ts";
 
 let root: string;
@@ -76,4 +76,36 @@ test("a store whose directory went away is unavailable, and none of its objects 
   await writeFile(root, "not a directory");
   await expect(store.read("a/b", 0, 1)).rejects.toMatchObject({ code: "unavailable" });
   await expect(store.size("a/b")).rejects.toMatchObject({ code: "unavailable" });
+});
+
+/** Syncs of directories from the one of that number on, counted from 0, fail once. */
+async function failSync(number: number): Promise<void> {
+  const handle = await open(root, "r");
+  const prototype = Object.getPrototypeOf(handle) as { sync: () => Promise<void> };
+  await handle.close();
+  const { sync } = prototype;
+  let count = 0;
+  vi.spyOn(prototype, "sync").mockImplementation(async function failing(this: { stat: typeof handle.stat }) {
+    const isDirectory = (await this.stat()).isDirectory();
+    if (isDirectory && count++ === number) throw Object.assign(new Error("EIO"), { code: "EIO" });
+    await sync.call(this);
+  });
+}
+
+test("a new object's directory whose name failed to sync takes nothing: the next sync would say nothing of it", async () => {
+  const store = new DirectoryObjectStore({ root });
+  await store.open();
+  await failSync(0);
+  const denied = { code: "denied", message: expect.stringContaining("could not be synced") as string };
+  await expect(store.create("a/b", 1, () => bodyOf("x"))).rejects.toMatchObject(denied);
+  await expect(store.create("a/b", 1, () => bodyOf("x"))).rejects.toMatchObject(denied);
+  vi.restoreAllMocks();
+});
+
+test("a store whose own name failed to sync takes nothing", async () => {
+  const store = new DirectoryObjectStore({ root: join(root, "new") });
+  await failSync(1);
+  await expect(store.open()).rejects.toMatchObject({ code: "denied" });
+  await expect(store.create("a", 1, () => bodyOf("x"))).rejects.toMatchObject({ code: "denied" });
+  vi.restoreAllMocks();
 });

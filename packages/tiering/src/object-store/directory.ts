@@ -111,7 +111,8 @@ export class DirectoryObjectStore implements ObjectStore {
 
   async #open(): Promise<void> {
     const made = await mkdir(this.#temp, { recursive: true });
-    if (made !== undefined) await syncChain(dirname(made), this.#temp);
+    // An earlier process may have made them and ended before it synced them.
+    await this.#syncNames(made === undefined ? dirname(this.#root) : dirname(made), this.#temp);
     for (const name of await readdir(this.#temp)) {
       if (isAbandoned(name)) await unlink(join(this.#temp, name)).catch(ignoreMissing);
     }
@@ -140,17 +141,24 @@ export class DirectoryObjectStore implements ObjectStore {
     if (this.#synced.has(directory)) return;
     await mkdir(directory, { recursive: true });
     // Whatever made these directories may have ended before it synced them: once in a process, all of them are.
-    await syncChain(this.#root, directory);
+    await this.#syncNames(this.#root, directory);
     if (this.#synced.size >= SYNCED_DIRECTORIES_MAX) this.#synced.clear();
     this.#synced.add(directory);
   }
 
-  /** A directory that failed to sync may sync "well" the next time with its change gone, so there is no next time. */
-  async #syncEntries(directory: string): Promise<void> {
+  #syncEntries(directory: string): Promise<void> {
+    return this.#syncNames(directory, directory);
+  }
+
+  /**
+   * Syncs `from`, `to` and every directory between. One that failed to sync may sync "well" the next time with its change gone, so
+   * there is no next time.
+   */
+  async #syncNames(from: string, to: string): Promise<void> {
     try {
-      await syncDirectory(directory);
+      await syncChain(from, to, dirname(this.#root));
     } catch (error) {
-      this.#broken = `${this.name}: ${directory} could not be synced (${codeOf(error)}); check the disk, then restart`;
+      this.#broken = `${this.name}: ${to} could not be synced (${codeOf(error)}); check the disk, then restart`;
       throw new ObjectStoreError("denied", this.#broken, { cause: error });
     }
   }
@@ -271,10 +279,14 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Syncs `from`, `to` and every directory between; `to` lies below `from` or is it. */
-async function syncChain(from: string, to: string): Promise<void> {
+/** Syncs `from`, `to` and every directory between; `to` lies below `from` or is it. `foreign` need not be ours to open. */
+async function syncChain(from: string, to: string, foreign: string): Promise<void> {
   for (let at = to; ; at = dirname(at)) {
-    await syncDirectory(at);
+    try {
+      await syncDirectory(at);
+    } catch (error) {
+      if (at !== foreign || !["EACCES", "EPERM"].includes(codeOf(error))) throw error;
+    }
     if (at === from || at === dirname(at)) return;
   }
 }
