@@ -41,7 +41,7 @@ export default defineConfig({
         ...sources,
         test: {
           name: "full",
-          include: ["test/{contract,crash,faults,cache,scale,readme,pack,clients,cli,embedded}/**/*.test.ts"],
+          include: ["test/{contract,crash,faults,cache,cdn,scale,readme,pack,clients,cli,embedded,fuzz,simulation,bench}/**/*.test.ts"],
           globalSetup: ["test/s3/global-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,

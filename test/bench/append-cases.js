@@ -1,158 +1,193 @@
 // @ts-check
-/** Durable appends of 100 B: connections × streams, each round beside a bare server that gets the very same bytes. */
+/**
+ * Durable appends of 100 B: connections × sets of streams, each round beside a bare server that gets the very same
+ * bytes. The largest set has fresh servers of its own, as a server that runs out of something on it must not spoil the
+ * rest, and so that its cost per stream is that set's alone.
+ */
 import { progress } from "./bench-run.js";
 import { measureDiskSync } from "./disk-sync.js";
-import { figure, median, medianRatio, unsteady, warningsOf } from "./report.js";
+import { diskBytes, readRss } from "./process-stats.js";
+import { figure } from "./report.js";
+import { interleave } from "./rounds.js";
+import { makeStreams, streamsName } from "./stream-sets.js";
 
-const CONNECTIONS = [1, 64, 256];
-const BODY_BYTES = 100;
-const CONTENT_TYPE = "application/octet-stream";
+const BODY = "x".repeat(100);
 const WARMUP_MS = 300;
+const SMALL_SETS = [1, 100, 10_000];
+/** From this many connections on, all sets are measured; below, a single stream and the set that all figures share. */
+const MANY_CONNECTIONS = 64;
+const SHARED_SET = 100;
 
 /** @typedef {import("./request-load.js").LoadResult} LoadResult */
-/** @typedef {import("./report.js").Row} Row */
 /** @typedef {import("./bench-run.js").BenchRun} BenchRun */
+/** @typedef {import("./bench-run.js").Contender} Contender */
+/** @typedef {{server: string, contender: Contender | null, address: import("./connection.js").Address, requests: string, set: number}} Load */
 
-/** @param {BenchRun} run @returns {Promise<Row[]>} */
+/** @param {BenchRun} run */
 export async function appendCases(run) {
-  const target = await run.startTarget("appends");
-  const sizes = [...new Set([1, 100, run.settings.streams])];
-  for (const count of sizes) await makeStreams(run, target, count);
-  const bare = await run.bare("discard");
-  const synced = await run.bare("synced");
-  /** @type {Row[]} */
-  const rows = [];
-  for (const connections of CONNECTIONS) {
-    /** @type {Map<string, LoadResult[]>} */
-    const results = new Map();
-    /** @type {number[]} */
-    const syncMicros = [];
-    // The first round is thrown away: it warms up every process.
-    for (let round = -1; round < run.settings.rounds; round += 1) {
-      /** @type {[string, import("./connection.js").Address, number][]} */
-      const windows = [
-        ["bare", bare, run.settings.streams],
-        ["synced", synced, run.settings.streams],
-        ...sizes.map((count) => /** @type {[string, typeof bare, number]} */ ([String(count), target.address, count])),
-      ];
-      for (const [name, address, count] of windows) {
-        // Beside the window that it is held against, as a disk's speed changes with what else uses it.
-        if (name === "1" && round >= 0) syncMicros.push(measureDiskSync(run.directory));
-        const durationMs = round < 0 ? 500 : run.settings.roundMs;
-        const job = { address, connections, warmupMs: WARMUP_MS, durationMs };
-        const result = await run.generator.run({ kind: "requests", name: `appends-${count}`, job });
-        if (round >= 0) results.set(name, [...(results.get(name) ?? []), result]);
-      }
+  const { streams } = run.settings;
+  const largest = Math.max(...SMALL_SETS);
+  await smallSets(run, [...SMALL_SETS.filter((count) => count < streams), ...(streams > largest ? [] : [streams])]);
+  if (streams > largest) await largeSet(run, streams);
+}
+
+/** @param {BenchRun} run @param {readonly number[]} sets */
+async function smallSets(run, sets) {
+  const contenders = await run.startContenders("appends");
+  const shared = sets.includes(SHARED_SET) ? SHARED_SET : Math.max(...sets);
+  /** @type {Map<string, string>} */
+  const problems = new Map();
+  for (const contender of contenders) {
+    const own = contender.name === run.ownName;
+    for (const count of own ? sets : sets.filter((set) => set >= shared)) {
+      const { problem } = await makeStreams(run, contender, { count, body: BODY });
+      problems.set(`${contender.name}/${count}`, problem);
     }
-    rows.push(...rowsOf(connections, sizes, results, syncMicros));
-    progress(`appends, ${connections} connections: done`);
   }
-  await target.server?.stop();
-  return rows;
-}
-
-/** @param {BenchRun} run @param {import("./bench-run.js").Target} target @param {number} count */
-async function makeStreams(run, { address, root }, count) {
-  const group = `bench-${process.pid}-${count}`;
-  const job = { address, method: "PUT", root, group, contentType: CONTENT_TYPE, count, bodyBytes: 0 };
-  const made = await run.generator.run({ kind: "sweep", job: { ...job, connections: 32, pipeline: 16 } });
-  progress(`created ${made.done} of ${count} streams in ${made.seconds.toFixed(1)} s`);
-  if (made.done < count) throw new Error(`creating ${count} streams: ${JSON.stringify(made.statuses)}`);
-  const spec = { root, group, count, bodyBytes: BODY_BYTES, contentType: CONTENT_TYPE };
-  await run.generator.run({ kind: "prepare", name: `appends-${count}`, spec });
-}
-
-/**
- * @param {number} connections
- * @param {readonly number[]} sizes
- * @param {Map<string, LoadResult[]>} results
- * @param {readonly number[]} syncMicros
- * @returns {Row[]}
- */
-function rowsOf(connections, sizes, results, syncMicros) {
-  const bare = results.get("bare") ?? [];
-  const bareRates = bare.map((result) => result.perSecond);
-  const at = `${connections} connection${connections === 1 ? "" : "s"}`;
-  /** @type {Row[]} */
-  const rows = [];
-  for (const name of [...sizes.map(String), "synced"]) {
-    const own = results.get(name) ?? [];
-    const rates = own.map((result) => result.perSecond);
-    const isSynced = name === "synced";
-    rows.push({
-      measure: isSynced ? `  (bare with fdatasync, ${at})` : `appends of 100 B, ${at}, ${streams(Number(name))}`,
-      unit: "appends/s",
-      coldbrook: median(rates),
-      bare: median(bareRates),
-      ratio: medianRatio(rates, bareRates),
-      goal: !isSynced && connections === 64 ? { bound: "at-least", value: 0.35, of: "ratio" } : null,
-      detail: `p50 ${percentile(own, "p50Micros")}, p99 ${percentile(own, "p99Micros")} µs (bare ${percentile(bare, "p50Micros")}, ${percentile(bare, "p99Micros")})`,
-      ...healthOf(own, bare),
-    });
-  }
-  const large = results.get(String(sizes.at(-1))) ?? [];
-  const hundred = results.get("100") ?? [];
-  if (connections === 64 && sizes.length > 2) {
-    rows.push({
-      measure: `  ${streams(Number(sizes.at(-1)))} over 100 streams, ${at}`,
-      unit: "appends/s",
-      coldbrook: median(large.map((result) => result.perSecond)),
-      bare: null,
-      ratio: medianRatio(
-        large.map((result) => result.perSecond),
-        hundred.map((result) => result.perSecond),
+  for (const connections of run.settings.connections) {
+    const [own] = contenders;
+    const asked = connections >= MANY_CONNECTIONS ? sets : sets.filter((set) => set === 1 || set === shared);
+    const loads = [
+      ...(await bareLoads(run, connections, requestsOf(own, shared), shared)),
+      ...contenders.flatMap((contender) =>
+        asked
+          .filter((set) => contender === own || set >= shared)
+          .map((set) => loadOf(contender, set, problems.get(`${contender.name}/${set}`) ?? "")),
       ),
-      goal: { bound: "at-least", value: 0.85, of: "ratio" },
-      detail: "",
-      ...healthOf([], []),
-    });
+    ];
+    await measureLoads(run, connections, loads, asked);
   }
-  if (connections === 1) rows.push(singleWriter(results.get("1") ?? [], bare, syncMicros));
-  return rows;
+  for (const { name, pid, problem } of contenders) {
+    if (pid === 0 || problem !== "") continue;
+    const { now, peak } = await readRss(pid);
+    const note = `${figure(peak / 2 ** 20)} MiB at its highest`;
+    const about = { key: "appends/rss", measure: "resident memory after the appends", unit: "MiB", note };
+    run.figures.add({ ...about, server: name, better: "less", rounds: [now / 2 ** 20] });
+  }
+  await Promise.all(contenders.map((contender) => contender.stop()));
 }
 
-/**
- * `own p50 ≤ bare p50 + 2 × sync`, judged round by round: how many syncs the single writer takes beyond the bare server.
- * @param {readonly LoadResult[]} own @param {readonly LoadResult[]} bare @param {readonly number[]} syncMicros @returns {Row}
- */
-function singleWriter(own, bare, syncMicros) {
-  const beyond = own.map((result, round) => result.p50Micros - (bare[round]?.p50Micros ?? Number.NaN));
+/** @param {BenchRun} run @param {number} count */
+async function largeSet(run, count) {
+  const contenders = await run.startContenders("appends-large");
+  const [own] = contenders;
+  if (own === undefined) return;
+  /** @type {Map<string, string>} */
+  const problems = new Map();
+  // On the same server, so that nothing but the number of streams differs.
+  await makeStreams(run, own, { count: SHARED_SET, body: BODY });
+  for (const contender of contenders) {
+    const before = await costOf(contender);
+    const { done, problem } = await makeStreams(run, contender, { count, body: BODY });
+    problems.set(contender.name, problem);
+    if (done > 0) await addCost(run, contender, done, before);
+  }
+  for (const connections of run.settings.connections.filter((some) => some >= MANY_CONNECTIONS)) {
+    const bare = await run.bare("discard");
+    const requests = requestsOf(own, count);
+    await measureLoads(
+      run,
+      connections,
+      [
+        { server: "bare", contender: null, address: bare, requests, set: count },
+        { ...loadOf(own, SHARED_SET, ""), server: `${own.name}, ${SHARED_SET} streams` },
+        ...contenders.map((contender) => loadOf(contender, count, problems.get(contender.name) ?? "")),
+      ],
+      [count],
+    );
+  }
+  await Promise.all(contenders.map((contender) => contender.stop()));
+}
+
+/** @param {BenchRun} run @param {number} connections @param {string} requests @param {number} set @returns {Promise<Load[]>} */
+async function bareLoads(run, connections, requests, set) {
+  /** @type {(keyof import("./bare-server.js").BarePorts)[]} */
+  const variants = connections === 1 ? ["discard", "synced", "eachNow", "eachLater"] : ["discard", "synced"];
+  const names = {
+    discard: "bare",
+    synced: "bare, one sync for all",
+    eachNow: "bare, sync each",
+    eachLater: "bare, sync each, async",
+  };
+  const loads = variants.map(async (variant) => ({
+    server: names[/** @type {keyof typeof names} */ (variant)],
+    contender: null,
+    address: await run.bare(variant),
+    requests,
+    set,
+  }));
+  return Promise.all(loads);
+}
+
+/** @param {Contender} contender @param {number} set @param {string} problem of this set alone @returns {Load} */
+function loadOf(contender, set, problem) {
+  const asked = contender.problem === "" ? { ...contender, problem } : contender;
   return {
-    measure: "  single writer, one stream: (p50 - bare p50) ÷ write+fdatasync",
-    unit: "µs",
-    coldbrook: median(own.map((result) => result.p50Micros)),
-    bare: median(bare.map((result) => result.p50Micros)),
-    ratio: medianRatio(beyond, syncMicros),
-    goal: { bound: "at-most", value: 2, of: "ratio" },
-    detail: `one write+fdatasync of 128 B: ${figure(median(syncMicros))} µs`,
-    generatorCpuShare: Math.max(0, ...own.map((result) => result.generator.cpuShare)),
-    warnings: unsteady("write+fdatasync", syncMicros),
+    server: contender.name,
+    contender: asked,
+    address: contender.address,
+    requests: requestsOf(contender, set),
+    set,
   };
 }
 
-/** @param {readonly LoadResult[]} own @param {readonly LoadResult[]} bare @returns {{generatorCpuShare: number, warnings: string[]}} */
-function healthOf(own, bare) {
-  return {
-    generatorCpuShare: Math.max(0, ...[...own, ...bare].map((result) => result.generator.cpuShare)),
-    warnings: [
-      ...own.flatMap((result) => warningsOf("coldbrook", result)),
-      ...bare.flatMap((result) => warningsOf("bare", result)),
-      ...(bare.length === 0
-        ? []
-        : unsteady(
-            "bare",
-            bare.map((result) => result.perSecond),
-          )),
-    ],
-  };
+/** @param {Contender | undefined} contender @param {number} set */
+function requestsOf(contender, set) {
+  return `${contender?.root}-${set}`;
 }
 
-/** @param {readonly LoadResult[]} results @param {"p50Micros" | "p99Micros"} name @returns {string} */
-function percentile(results, name) {
-  return figure(median(results.map((result) => result[name])));
+/** What is bare knows no streams, so its figures stand beside every set. @param {BenchRun} run @param {number} connections @param {readonly Load[]} loads @param {readonly number[]} sets */
+async function measureLoads(run, connections, loads, sets) {
+  /** @type {number[]} */
+  const syncMicros = [];
+  const outcomes = await interleave(
+    run.settings,
+    loads.map(({ server, contender, address, requests }) => ({
+      server,
+      contender,
+      measure: async (durationMs) => {
+        // Right before its window, as a disk's speed changes with what else uses it.
+        if (connections === 1 && server === run.ownName) syncMicros.push(measureDiskSync(run.directory));
+        const job = { address, connections, warmupMs: WARMUP_MS, durationMs };
+        return /** @type {Promise<LoadResult>} */ (run.generator.run({ kind: "requests", name: requests, job }));
+      },
+    })),
+  );
+  const at = `${connections} connection${connections === 1 ? "" : "s"}`;
+  for (const set of sets) {
+    for (const [index, { server, contender, set: own }] of loads.entries()) {
+      if (contender !== null && own !== set && server === contender.name) continue;
+      const { results, problem } = outcomes[index] ?? { results: [], problem: "" };
+      const about = { key: `appends/${connections}/${set}`, measure: `appends of 100 B, ${at}, ${streamsName(set)}` };
+      run.figures.addWindows(
+        { ...about, server, unit: "appends/s", note: problem },
+        results,
+        (result) => result.perSecond,
+      );
+    }
+  }
+  if (syncMicros.length > 0) {
+    const about = { key: "disk-sync", measure: "one write of 128 B and its fdatasync", unit: "µs" };
+    run.figures.add({ ...about, server: "bare", better: "less", rounds: syncMicros });
+  }
+  progress(`appends, ${at}, ${sets.map(streamsName).join(", ")}: done`);
 }
 
-/** @param {number} count @returns {string} */
-function streams(count) {
-  return `${count.toLocaleString("en-US")} stream${count === 1 ? "" : "s"}`;
+/** @param {Contender} contender @returns {Promise<{rss: number, disk: number} | null>} */
+async function costOf({ pid, dataDir, problem }) {
+  if (pid === 0 || dataDir === null || problem !== "") return null;
+  return { rss: (await readRss(pid)).now, disk: await diskBytes(dataDir) };
+}
+
+/** @param {BenchRun} run @param {Contender} contender @param {number} count @param {{rss: number, disk: number} | null} before */
+async function addCost(run, contender, count, before) {
+  const after = await costOf(contender);
+  if (before === null || after === null) return;
+  const note = `right after ${streamsName(count)} were created`;
+  const about = { server: contender.name, unit: "B", better: /** @type {const} */ ("less"), note };
+  const measures = [
+    { key: "cost/rss", measure: "resident memory for each idle stream", rounds: [(after.rss - before.rss) / count] },
+    { key: "cost/disk", measure: "disk for each idle stream", rounds: [(after.disk - before.disk) / count] },
+  ];
+  for (const measure of measures) run.figures.add({ ...about, ...measure });
 }

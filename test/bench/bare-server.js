@@ -5,18 +5,21 @@
  *
  * - `discard`: reads the body, answers 204.
  * - `synced`: the same, but one write and one fdatasync for all bodies that arrived during the last one, then the 204s.
+ * - `eachNow`: reads the body, writes it and calls fdatasync for it alone, without leaving the event loop's turn, then 204.
+ * - `eachLater`: the same by the asynchronous calls, one after another.
  * - `memory`: answers every GET with the same 1 MiB from memory.
  * - `file`: answers GET /N with the next 1 MiB of file N, read from the disk (or the page cache) each time.
  * - `fanOut`: keeps every GET open; a POST is written to each of them with one `res.write`, then answered 204.
  */
-import { fdatasync, openSync, read, write } from "node:fs";
-import { createServer } from "node:http";
 import { once } from "node:events";
+import { fdatasync, fdatasyncSync, openSync, read, write, writeSync } from "node:fs";
+import { createServer } from "node:http";
+import { join } from "node:path";
 
 const CHUNK_BYTES = 1024 * 1024;
 
 /** @typedef {import("node:http").RequestListener} RequestListener */
-/** @typedef {{discard: number, synced: number, memory: number, file: number, fanOut: number}} BarePorts */
+/** @typedef {{discard: number, synced: number, eachNow: number, eachLater: number, memory: number, file: number, fanOut: number}} BarePorts */
 
 /** @type {RequestListener} */
 const discard = (request, response) => {
@@ -64,6 +67,43 @@ function synced(file) {
     request.on("end", () => {
       waiting.push(response);
       if (!busy) commit();
+    });
+  };
+}
+
+/** @param {string} file @returns {RequestListener} */
+function eachNow(file) {
+  const descriptor = openSync(file, "a");
+  return (request, response) => {
+    /** @type {Buffer[]} */
+    const parts = [];
+    request.on("data", (/** @type {Buffer} */ part) => parts.push(part));
+    request.on("end", () => {
+      for (const part of parts) writeSync(descriptor, part);
+      fdatasyncSync(descriptor);
+      response.writeHead(204);
+      response.end();
+    });
+  };
+}
+
+/** One writer waits for each answer, so that nothing has to keep requests apart. @param {string} file @returns {RequestListener} */
+function eachLater(file) {
+  const descriptor = openSync(file, "a");
+  return (request, response) => {
+    /** @type {Buffer[]} */
+    const parts = [];
+    request.on("data", (/** @type {Buffer} */ part) => parts.push(part));
+    request.on("end", () => {
+      const [first = Buffer.alloc(0)] = parts;
+      write(descriptor, parts.length === 1 ? first : Buffer.concat(parts), (failure) => {
+        if (failure !== null) throw failure;
+        fdatasync(descriptor, (error) => {
+          if (error !== null) throw error;
+          response.writeHead(204);
+          response.end();
+        });
+      });
     });
   };
 }
@@ -137,7 +177,7 @@ async function listen(listener) {
   return /** @type {import("node:net").AddressInfo} */ (server.address()).port;
 }
 
-/** @typedef {{id: number, kind: "listen", syncedFile: string} | {id: number, kind: "files", files: {path: string, bytes: number}[]}} BareJob */
+/** @typedef {{id: number, kind: "listen", directory: string} | {id: number, kind: "files", files: {path: string, bytes: number}[]}} BareJob */
 
 process.on("message", async (/** @type {BareJob} */ job) => {
   if (job.kind === "files") {
@@ -147,7 +187,9 @@ process.on("message", async (/** @type {BareJob} */ job) => {
   }
   const result = {
     discard: await listen(discard),
-    synced: await listen(synced(job.syncedFile)),
+    synced: await listen(synced(join(job.directory, "synced.dat"))),
+    eachNow: await listen(eachNow(join(job.directory, "each-now.dat"))),
+    eachLater: await listen(eachLater(join(job.directory, "each-later.dat"))),
     memory: await listen(memory()),
     file: await listen(file()),
     fanOut: await listen(fanOut()),

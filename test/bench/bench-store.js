@@ -1,15 +1,23 @@
 // @ts-check
-/** The object store of the cold cases: the server's own default directory, or a fresh prefix of an S3 bucket. */
+/**
+ * The object store of the cold case: a fresh prefix of a bucket, on the S3 endpoint that was given or on a MinIO of our
+ * own, and the server's own default directory where there is neither.
+ */
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import { progress } from "./bench-run.js";
+import { findMinio, startMinio } from "./minio.js";
+
+/** @typedef {import("./minio.js").MinioKeys} MinioKeys */
 
 /**
  * @typedef {object} BenchStore
  * @property {string} name
  * @property {readonly string[]} flags
- * @property {NodeJS.ProcessEnv} env
- * @property {string | null} endpoint
+ * @property {NodeJS.ProcessEnv} env of the server and of who reads the store directly
+ * @property {string | null} endpoint null for the directory store
  * @property {string | null} bucket null for the directory store
  * @property {string} prefix ends with a slash, or is empty
+ * @property {() => Promise<void>} close
  */
 
 /**
@@ -17,9 +25,34 @@ import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
  * @param {string} purpose
  * @returns {Promise<BenchStore>}
  */
-export async function storeOf({ s3, bucket }, purpose) {
-  if (s3 === null) return { name: "directory", flags: [], env: process.env, endpoint: null, bucket: null, prefix: "" };
-  const client = openClient(s3);
+export async function openStore({ s3, bucket }, purpose) {
+  if (s3 !== null) {
+    return { ...(await openBucket(s3, null, bucket, purpose)), name: "S3", close: async () => {} };
+  }
+  const binary = await findMinio();
+  if (binary === null) {
+    progress("! no MinIO binary and no --s3: the cold case reads the directory store");
+    const nothing = { endpoint: null, bucket: null, prefix: "", flags: [], env: process.env };
+    return { ...nothing, name: "directory", close: async () => {} };
+  }
+  const minio = await startMinio(binary);
+  try {
+    const opened = await openBucket(minio.endpoint, minio.keys, bucket, purpose);
+    return { ...opened, name: "MinIO", close: minio.stop };
+  } catch (error) {
+    await minio.stop();
+    throw error;
+  }
+}
+
+/**
+ * @param {string} endpoint @param {MinioKeys | null} keys null: those of the environment @param {string} bucket @param {string} purpose
+ * @returns {Promise<Omit<BenchStore, "name" | "close">>}
+ */
+async function openBucket(endpoint, keys, bucket, purpose) {
+  const region = process.env["AWS_REGION"] ?? "us-east-1";
+  const env = { ...process.env, ...keys, AWS_ENDPOINT_URL_S3: endpoint, AWS_REGION: region };
+  const client = openClient(endpoint, keys);
   try {
     await client.send(new CreateBucketCommand({ Bucket: bucket }));
   } catch (error) {
@@ -29,28 +62,19 @@ export async function storeOf({ s3, bucket }, purpose) {
     client.destroy();
   }
   const prefix = `bench-${Date.now()}-${process.pid}-${purpose}`;
-  return {
-    name: "S3",
-    flags: ["--store", `s3://${bucket}/${prefix}`],
-    env: endpointEnv(s3),
-    endpoint: s3,
-    bucket,
-    prefix: `${prefix}/`,
-  };
+  return { flags: ["--store", `s3://${bucket}/${prefix}`], env, endpoint, bucket, prefix: `${prefix}/` };
 }
 
-/** The environment of a server that shall use this endpoint. @param {string} endpoint @returns {NodeJS.ProcessEnv} */
-export function endpointEnv(endpoint) {
-  return { ...process.env, AWS_ENDPOINT_URL_S3: endpoint, AWS_REGION: process.env["AWS_REGION"] ?? "us-east-1" };
-}
-
-/** @param {string} endpoint @returns {S3Client} */
-export function openClient(endpoint) {
+/** @param {string} endpoint @param {MinioKeys | null} keys null: those of the environment @returns {S3Client} */
+export function openClient(endpoint, keys) {
   return new S3Client({
     endpoint,
     region: process.env["AWS_REGION"] ?? "us-east-1",
     forcePathStyle: true,
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
+    ...(keys === null
+      ? {}
+      : { credentials: { accessKeyId: keys.AWS_ACCESS_KEY_ID, secretAccessKey: keys.AWS_SECRET_ACCESS_KEY } }),
   });
 }

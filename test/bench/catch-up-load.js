@@ -5,7 +5,7 @@
  */
 import { performance } from "node:perf_hooks";
 import { setTimeout as wait } from "node:timers/promises";
-import { openConnection, openMany } from "./connection.js";
+import { hostOf, openConnection, openMany } from "./connection.js";
 import { startCpu } from "./generator-cpu.js";
 import { LatencyHistogram } from "./latency-histogram.js";
 import { requestHead } from "./requests.js";
@@ -27,7 +27,9 @@ import { headerOf, ResponseParser } from "./response-parser.js";
  * @property {number} megabytesPerSecond of bodies, 10^6 bytes
  * @property {number} bytes
  * @property {number} p50Micros per response
+ * @property {number} p90Micros
  * @property {number} p99Micros
+ * @property {number} p999Micros
  * @property {number} wrongPasses passes with another number of bytes than the stream has
  * @property {Record<string, number>} refused
  * @property {import("./generator-cpu.js").GeneratorCpu} generator
@@ -44,6 +46,7 @@ export async function runCatchUp(job) {
   let stopping = false;
   let passesLeft = job.connections;
   const once = job.durationMs === 0;
+  const host = hostOf(job.address);
   /** @type {((passed: null) => void) | null} */
   let allPassed = null;
   const everyPass = new Promise((/** @type {(passed: null) => void} */ resolve) => {
@@ -52,7 +55,7 @@ export async function runCatchUp(job) {
 
   const lanes = await openMany(job.connections, async (index) => {
     const path = /** @type {string} */ (job.paths[index % job.paths.length]);
-    const first = Buffer.from(requestHead("GET", job.chain ? `${path}?offset=-1` : path, null), "latin1");
+    const first = Buffer.from(requestHead("GET", job.chain ? `${path}?offset=-1` : path, null, host), "latin1");
     let sentAt = 0;
     let passBytes = 0;
     /** @param {Buffer} request */
@@ -78,7 +81,7 @@ export async function runCatchUp(job) {
       const offset = job.chain ? headerOf(parser.head, "stream-next-offset") : null;
       const ended = headerOf(parser.head, "stream-up-to-date") !== null;
       if (offset !== null && !ended) {
-        send(Buffer.from(requestHead("GET", `${path}?offset=${encodeURIComponent(offset)}`, null), "latin1"));
+        send(Buffer.from(requestHead("GET", `${path}?offset=${encodeURIComponent(offset)}`, null, host), "latin1"));
         return;
       }
       endPass();
@@ -120,7 +123,9 @@ export async function runCatchUp(job) {
     megabytesPerSecond: bytes / 1000 / elapsedMs,
     bytes,
     p50Micros: histogram.percentile(0.5),
+    p90Micros: histogram.percentile(0.9),
     p99Micros: histogram.percentile(0.99),
+    p999Micros: histogram.percentile(0.999),
     wrongPasses,
     refused,
     generator,

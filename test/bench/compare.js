@@ -16,14 +16,13 @@ import { DEFAULT_COMMAND } from "./target-server.js";
 
 const RUN = fileURLToPath(new URL("run.js", import.meta.url));
 const WORST = 0.95;
-/** Of these units less is better. */
-const LESS = /^(ms|µs|us|s|MiB|KiB|bytes)\b/;
-
-/** @typedef {{measure: string, unit: string, before: number[], after: number[]}} Pair */
+/** Unless --case says otherwise. */
+const CASES = ["appends", "json", "hot", "cold", "fan-out"].flatMap((name) => ["--case", name]);
+/** @typedef {{measure: string, unit: string, better: "more" | "less", before: number[], after: number[]}} Pair */
 
 /**
  * @param {string} command @param {readonly string[]} options @param {string} file
- * @returns {Promise<import("./report.js").Row[]>}
+ * @returns {Promise<readonly import("./figures.js").Figure[]>}
  */
 async function runOnce(command, options, file) {
   const args = [RUN, "--rounds", "1", "--server", command, "--json", file, ...options];
@@ -33,9 +32,11 @@ async function runOnce(command, options, file) {
       if (error.code !== 1) throw error;
     },
   );
-  const { rows, failures } = JSON.parse(await readFile(file, "utf8"));
+  /** @type {import("./run-cases.js").BenchResult} */
+  const { figures, failures } = JSON.parse(await readFile(file, "utf8"));
   if (failures.length > 0) throw new Error(`${command}: ${failures.join("; ")}`);
-  return rows;
+  // What is bare is the same on both sides.
+  return figures.filter(({ server }) => !server.startsWith("bare"));
 }
 
 /** @param {string} before @param {number} pairs @param {readonly string[]} options @returns {Promise<Pair[]>} */
@@ -51,7 +52,9 @@ async function compare(before, pairs, options) {
       for (const side of order) {
         const command = side === "before" ? before : DEFAULT_COMMAND;
         process.stderr.write(`pair ${round + 1} of ${pairs}: ${side}\n`);
-        for (const row of await runOnce(command, options, path.join(directory, "rows.json"))) note(measures, side, row);
+        for (const figure of await runOnce(command, options, path.join(directory, "result.json"))) {
+          note(measures, side, figure);
+        }
       }
     }
   } finally {
@@ -60,19 +63,19 @@ async function compare(before, pairs, options) {
   return [...measures.values()];
 }
 
-/** @param {Map<string, Pair>} measures @param {"before" | "after"} side @param {import("./report.js").Row} row */
-function note(measures, side, { measure, unit, coldbrook }) {
-  // What is bare is the same on both sides.
-  if (measure.includes("(bare")) return;
-  const pair = measures.get(measure) ?? { measure, unit, before: [], after: [] };
-  measures.set(measure, pair);
-  pair[side].push(coldbrook);
+/** @param {Map<string, Pair>} measures @param {"before" | "after"} side @param {import("./figures.js").Figure} figure */
+function note(measures, side, { key, measure, server, unit, better, value }) {
+  const name = `${key}/${server}`;
+  const shown = server === "coldbrook" ? measure : `${measure}, ${server}`;
+  const pair = measures.get(name) ?? { measure: shown, unit, better, before: [], after: [] };
+  measures.set(name, pair);
+  pair[side].push(value ?? Number.NaN);
 }
 
 /** After ÷ before, pair by pair, then their median. @param {Pair} pair @returns {number} */
-function gain({ unit, before, after }) {
+function gain({ better, before, after }) {
   const ratios = after.map((value, round) => value / (before[round] ?? Number.NaN));
-  return median(LESS.test(unit) ? ratios.map((ratio) => 1 / ratio) : ratios);
+  return median(better === "less" ? ratios.map((ratio) => 1 / ratio) : ratios);
 }
 
 const { values, tokens } = parseArgs({
@@ -90,7 +93,8 @@ const own = new Set(["before", "pairs"]);
 const skipped = new Set(
   tokens.flatMap((token) => (token.kind === "option" && own.has(token.name) ? [token.index, token.index + 1] : [])),
 );
-const options = process.argv.slice(2).filter((_, index) => !skipped.has(index));
+const given = process.argv.slice(2).filter((_, index) => !skipped.has(index));
+const options = tokens.some((token) => token.kind === "option" && token.name === "case") ? given : [...CASES, ...given];
 const pairs = await compare(path.resolve(values.before), whole("pairs", String(values.pairs)), options);
 for (const pair of pairs) {
   const ratio = gain(pair);

@@ -4,6 +4,7 @@
  * is handled before the next one starts.
  */
 import { connect } from "node:net";
+import { connect as connectSecure } from "node:tls";
 
 const READ_BUFFER = Buffer.allocUnsafeSlow(512 * 1024);
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -12,7 +13,13 @@ const CONNECT_TIMEOUT_MS = 10_000;
  * @typedef {object} Address
  * @property {string} host
  * @property {number} port
+ * @property {boolean} [secure] TLS
  */
+
+/** What a Host header says. @param {Address} address @returns {string} */
+export function hostOf({ host, port, secure = false }) {
+  return host === "127.0.0.1" || port === (secure ? 443 : 80) ? host : `${host}:${port}`;
+}
 
 /**
  * Opens a connection without delay of small writes. `onBytes` gets the shared buffer, valid only during the call.
@@ -27,24 +34,23 @@ export function openConnection(address, onBytes, onEnd) {
     /** @type {Error | null} */
     let failure = null;
     let connected = false;
-    const socket = connect({
-      host: address.host,
-      port: address.port,
-      noDelay: true,
-      onread: {
-        buffer: READ_BUFFER,
-        callback: (length, buffer) => {
-          try {
-            onBytes(/** @type {Buffer} */ (buffer), length);
-          } catch (error) {
-            socket.destroy(error instanceof Error ? error : new Error(String(error)));
-          }
-          return true;
-        },
-      },
-    });
+    /** @param {number} length @param {Uint8Array} buffer @returns {boolean} */
+    const take = (length, buffer) => {
+      try {
+        onBytes(/** @type {Buffer} */ (buffer), length);
+      } catch (error) {
+        socket.destroy(error instanceof Error ? error : new Error(String(error)));
+      }
+      return true;
+    };
+    const { host, port } = address;
+    const socket =
+      address.secure === true
+        ? connectSecure({ host, port, servername: host }).setNoDelay(true)
+        : connect({ host, port, noDelay: true, onread: { buffer: READ_BUFFER, callback: take } });
+    if (address.secure === true) socket.on("data", (/** @type {Buffer} */ part) => take(part.length, part));
     const timer = setTimeout(() => socket.destroy(new Error("no connection within 10 s")), CONNECT_TIMEOUT_MS);
-    socket.on("connect", () => {
+    socket.on(address.secure === true ? "secureConnect" : "connect", () => {
       connected = true;
       clearTimeout(timer);
       resolve(socket);

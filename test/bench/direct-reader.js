@@ -22,7 +22,7 @@ let ranges = [];
 
 /** @param {Extract<DirectJob, {kind: "open"}>} job */
 async function open(job) {
-  client = openClient(job.endpoint);
+  client = openClient(job.endpoint, null);
   bucket = job.bucket;
   const listed = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: job.prefix }));
   const objects = (listed.Contents ?? []).filter((object) => object.Key?.endsWith(".cbo"));
@@ -69,7 +69,9 @@ async function read(job) {
     megabytesPerSecond: bytes / 1000 / (performance.now() - from),
     bytes,
     p50Micros: histogram.percentile(0.5),
+    p90Micros: histogram.percentile(0.9),
     p99Micros: histogram.percentile(0.99),
+    p999Micros: histogram.percentile(0.999),
     wrongPasses: 0,
     refused: {},
     generator: endCpu(),

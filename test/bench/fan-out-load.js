@@ -4,12 +4,17 @@
  * data event that carries it and the whole control event after it; the clock starts when the append is written.
  */
 import { performance } from "node:perf_hooks";
-import { openConnection, openMany } from "./connection.js";
+import { setTimeout as wait } from "node:timers/promises";
+import { hostOf, openConnection, openMany } from "./connection.js";
 import { startCpu } from "./generator-cpu.js";
+import { readRss } from "./process-stats.js";
 import { requestHead } from "./requests.js";
 import { ResponseParser } from "./response-parser.js";
 
-const STEP_MS_MAX = 30_000;
+const STEP_MS_MAX = 15_000;
+const SETTLE_MS = 1000;
+/** After that no further append is sent: a server that needs seconds for each has shown what it does. */
+const APPENDS_MS_MAX = 10_000;
 const EVENT_END = "\n\n";
 const TEXT_CHARS_MAX = 256 * 1024;
 
@@ -20,17 +25,22 @@ const TEXT_CHARS_MAX = 256 * 1024;
  * @property {number} subscribers
  * @property {number} appends
  * @property {number} bodyBytes
+ * @property {number} [pid] process whose memory is looked at before the subscribers come and while they are there
  */
 
 /**
  * @typedef {object} FanOutResult
  * @property {number[]} lastByteMicros one entry per append
+ * @property {Record<string, number>} refused always empty: a refusal ends the job
+ * @property {number} rssGrowthBytes 0 without a pid
  * @property {import("./generator-cpu.js").GeneratorCpu} generator
  */
 
 /** @param {FanOutJob} job @returns {Promise<FanOutResult>} */
 export async function runFanOut(job) {
   const gate = new Gate();
+  const host = hostOf(job.address);
+  const rssBefore = job.pid === undefined ? 0 : (await readRss(job.pid)).now;
   /** What subscribers look for; empty while they wait for their first event. */
   let marker = "";
   const subscribe = async () => {
@@ -53,29 +63,55 @@ export async function runFanOut(job) {
       },
       (error) => gate.fail(error ?? new Error("the server closed a subscriber")),
     );
-    socket.write(requestHead("GET", `${job.path}?offset=now&live=sse`, null));
+    socket.write(requestHead("GET", `${job.path}?offset=now&live=sse`, null, host));
     return socket;
   };
 
-  const ready = gate.open(job.subscribers);
-  const sockets = await openMany(job.subscribers, subscribe);
-  await ready;
-  const appender = await openAppender(job, gate);
-  const endCpu = startCpu();
+  /** @type {import("node:net").Socket[]} */
+  const sockets = [];
+  try {
+    const ready = gate.open(job.subscribers);
+    await openMany(job.subscribers, async () => {
+      sockets.push(await subscribe());
+    });
+    await ready;
+    const appender = await openAppender(job, gate);
+    sockets.push(appender.socket);
+    const endCpu = startCpu();
+    const lastByteMicros = await sendAppends(job, gate, (next) => {
+      marker = next;
+      appender.send(next);
+    });
+    const generator = endCpu();
+    let rssGrowthBytes = 0;
+    if (job.pid !== undefined) {
+      await wait(SETTLE_MS);
+      rssGrowthBytes = (await readRss(job.pid)).now - rssBefore;
+    }
+    return { lastByteMicros, refused: {}, rssGrowthBytes, generator };
+  } finally {
+    gate.close();
+    for (const socket of sockets) socket.destroy();
+  }
+}
+
+/**
+ * One append after another, each when the last one has reached every subscriber.
+ * @param {FanOutJob} job @param {Gate} gate @param {(marker: string) => void} send
+ * @returns {Promise<number[]>} µs from the write of each append until its last byte
+ */
+async function sendAppends(job, gate, send) {
+  const begun = performance.now();
+  /** @type {number[]} */
   const lastByteMicros = [];
-  for (let index = 0; index < job.appends; index += 1) {
-    marker = `append-${index}-`.padEnd(job.bodyBytes, "x");
+  for (let index = 0; index < job.appends && performance.now() - begun < APPENDS_MS_MAX; index += 1) {
     // One pass for each subscriber and one for the answer to the append.
     const delivered = gate.open(job.subscribers + 1);
     const from = performance.now();
-    appender.send(marker);
-    const last = await delivered;
-    lastByteMicros.push((last - from) * 1000);
+    send(`append-${index}-`.padEnd(job.bodyBytes, "x"));
+    lastByteMicros.push(((await delivered) - from) * 1000);
   }
-  const generator = endCpu();
-  gate.close();
-  for (const socket of [...sockets, appender.socket]) socket.destroy();
-  return { lastByteMicros, generator };
+  return lastByteMicros;
 }
 
 /** @param {FanOutJob} job @param {Gate} gate */
@@ -89,9 +125,13 @@ async function openAppender(job, gate) {
     (buffer, length) => parser.push(buffer, length),
     (error) => gate.fail(error ?? new Error("the server closed the appender")),
   );
+  const host = hostOf(job.address);
   /** @param {string} body */
   const send = (body) => {
-    socket.write(requestHead("POST", job.path, { contentType: "text/plain", bytes: body.length }) + body, "latin1");
+    socket.write(
+      requestHead("POST", job.path, { contentType: "text/plain", bytes: body.length }, host) + body,
+      "latin1",
+    );
   };
   return { socket, send };
 }
@@ -113,7 +153,7 @@ function hasDelivery(text, marker) {
   return dataEnd >= 0 && text.indexOf(EVENT_END, dataEnd + EVENT_END.length) >= 0;
 }
 
-/** Counts passes up to a number; resolves with the time of the last, or rejects at a failure or after 30 s. */
+/** Counts passes up to a number; resolves with the time of the last, or rejects at a failure or after 15 s. */
 class Gate {
   #missing = 0;
   #closed = false;
@@ -127,7 +167,7 @@ class Gate {
     this.#missing = passes;
     /** @type {Promise<number>} */
     const opened = new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.fail(new Error(`${this.#missing} not served within 30 s`)), STEP_MS_MAX);
+      const timer = setTimeout(() => this.fail(new Error(`${this.#missing} not served within 15 s`)), STEP_MS_MAX);
       this.#resolve = (now) => {
         clearTimeout(timer);
         resolve(now);

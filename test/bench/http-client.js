@@ -1,17 +1,22 @@
 // @ts-check
 /** Single requests for setting a case up and looking at its outcome; never inside a measured window. */
 import { request } from "node:http";
+import { request as requestSecure } from "node:https";
 
 const TIMEOUT_MS = 60_000;
 
+/** @typedef {import("./connection.js").Address} Address */
+
 /**
- * @param {{host: string, port: number}} address
+ * @param {Address} address
  * @param {{method: string, path: string, headers?: Record<string, string>, body?: Uint8Array | string}} options
  * @returns {Promise<{status: number, headers: import("node:http").IncomingHttpHeaders, body: Buffer}>}
  */
 export function send(address, { method, path, headers = {}, body }) {
   return new Promise((resolve, reject) => {
-    const sent = request({ ...address, method, path, headers, agent: false, timeout: TIMEOUT_MS }, (response) => {
+    const { host, port, secure = false } = address;
+    const options = { host, port, method, path, headers, agent: false, timeout: TIMEOUT_MS };
+    const sent = (secure ? requestSecure : request)(options, (response) => {
       /** @type {Buffer[]} */
       const parts = [];
       response.on("data", (part) => parts.push(part));
@@ -42,7 +47,7 @@ export async function sendOk(address, options) {
 
 /**
  * Creates an octet stream and appends `bytes` to it in messages of `messageBytes`.
- * @param {{host: string, port: number}} address
+ * @param {Address} address
  * @param {{path: string, bytes: number, messageBytes: number}} stream `bytes` is a multiple of `messageBytes`
  */
 export async function writeStream(address, { path, bytes, messageBytes }) {

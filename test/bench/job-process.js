@@ -46,7 +46,12 @@ export class JobProcess {
         reject(new Error("a job took more than 15 minutes"));
       }, JOB_MS_MAX);
       this.#open.set(id, { resolve, reject, timer });
-      this.#child.send({ ...job, id });
+      this.#child.send({ ...job, id }, (error) => {
+        if (error === null) return;
+        clearTimeout(timer);
+        this.#open.delete(id);
+        reject(error);
+      });
     });
   }
 

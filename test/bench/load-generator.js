@@ -7,6 +7,7 @@ import { runCatchUp } from "./catch-up-load.js";
 import { runFanOut } from "./fan-out-load.js";
 import { runRequestLoad } from "./request-load.js";
 import { prepareAppends } from "./requests.js";
+import { runRoundTrips } from "./round-trip-load.js";
 import { runSweep } from "./sweep-load.js";
 
 /**
@@ -14,6 +15,7 @@ import { runSweep } from "./sweep-load.js";
  *   | {id: number, kind: "requests", name: string, job: Omit<Parameters<typeof runRequestLoad>[0], "requests">}
  *   | {id: number, kind: "sweep", job: import("./sweep-load.js").SweepJob}
  *   | {id: number, kind: "catch-up", job: import("./catch-up-load.js").CatchUpJob}
+ *   | {id: number, kind: "round-trip", job: import("./round-trip-load.js").RoundTripJob}
  *   | {id: number, kind: "fan-out", job: import("./fan-out-load.js").FanOutJob}} Job
  */
 
@@ -35,6 +37,8 @@ async function perform(message) {
       return runSweep(message.job);
     case "catch-up":
       return runCatchUp(message.job);
+    case "round-trip":
+      return runRoundTrips(message.job);
     case "fan-out":
       return runFanOut(message.job);
   }

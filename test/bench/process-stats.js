@@ -1,8 +1,11 @@
 // @ts-check
 /** Memory of a process as Linux counts it, and the WAL segments of a data directory. */
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
+
+/** Unit of `stat`'s `blocks`. */
+const BLOCK_BYTES = 512;
 
 /**
  * Resident memory in bytes, now and at its highest.
@@ -12,6 +15,17 @@ import { setTimeout as wait } from "node:timers/promises";
 export async function readRss(pid) {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
   return { now: kibibytes(status, "VmRSS"), peak: kibibytes(status, "VmHWM") };
+}
+
+/** What the files of a directory take up on the disk, in bytes; files that go away meanwhile are not counted. @param {string} directory */
+export async function diskBytes(directory) {
+  let bytes = 0;
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const found = await stat(join(entry.parentPath, entry.name)).catch(() => null);
+    bytes += (found?.blocks ?? 0) * BLOCK_BYTES;
+  }
+  return bytes;
 }
 
 /** @param {string} status @param {string} name @returns {number} */

@@ -1,26 +1,6 @@
 // @ts-check
-/** One row per measure: what Coldbrook did, what the bare thing beside it did, their ratio, and the goal if it has one. */
+/** Medians, and the two tables that a run prints: what was measured, and how it stands against the goals. */
 import { stripVTControlCharacters } from "node:util";
-
-/**
- * @typedef {object} Goal
- * @property {"at-least" | "at-most"} bound
- * @property {number} value in the unit of what is held against it
- * @property {"ratio" | "coldbrook"} of
- */
-
-/**
- * @typedef {object} Row
- * @property {string} measure
- * @property {string} unit
- * @property {number} coldbrook median of the rounds
- * @property {number | null} bare median of the rounds; null when nothing bare compares
- * @property {number | null} ratio median of the rounds' own ratios, so that a slow round counts for both sides
- * @property {Goal | null} goal
- * @property {string} detail percentiles and the like
- * @property {number} generatorCpuShare the highest of the rounds
- * @property {string[]} warnings
- */
 
 /** @param {readonly number[]} values @returns {number} */
 export function median(values) {
@@ -33,13 +13,6 @@ export function median(values) {
 /** Ratios round by round, then their median. @param {readonly number[]} over @param {readonly number[]} under */
 export function medianRatio(over, under) {
   return median(over.map((value, round) => value / (under[round] ?? Number.NaN)));
-}
-
-/** @param {Row} row @returns {boolean | null} null without a goal */
-export function passes(row) {
-  if (row.goal === null) return null;
-  const value = row.goal.of === "ratio" ? (row.ratio ?? Number.NaN) : row.coldbrook;
-  return row.goal.bound === "at-least" ? value >= row.goal.value : value <= row.goal.value;
 }
 
 /**
@@ -66,38 +39,67 @@ export function unsteady(name, values) {
   return spread > 1.5 ? [`${name}: rounds differ by a factor of ${spread.toFixed(1)}, the machine was not quiet`] : [];
 }
 
-/** @param {readonly Row[]} rows @returns {string} */
-export function formatTable(rows) {
-  const lines = [["measure", "unit", "coldbrook", "bare", "ratio", "goal", "", "detail", "generator"]];
-  for (const row of rows) {
-    const passed = passes(row);
+/**
+ * Figures under the name of their measure, a line for each server.
+ * @param {import("./figures.js").Figures} figures
+ * @returns {string}
+ */
+export function formatFigures(figures) {
+  const head = ["measure", "value", "unit", "÷ bare", "p50 µs", "p90", "p99", "p99.9", "generator", ""];
+  const lines = [head];
+  for (const key of new Set(figures.list.map((entry) => entry.key))) {
+    const group = figures.list.filter((entry) => entry.key === key);
+    lines.push([group[0]?.measure ?? key]);
+    for (const entry of group) {
+      const ratio =
+        entry.server === "bare" ? null : figures.ratio({ key, server: entry.server }, { key, server: "bare" });
+      const { latencyMicros: latency } = entry;
+      lines.push([
+        `  ${entry.server}`,
+        entry.value === null ? "none" : figure(entry.value),
+        entry.unit,
+        ratio === null ? "" : ratio.toFixed(2),
+        ...(latency === null ? ["", "", "", ""] : [latency.p50, latency.p90, latency.p99, latency.p999].map(figure)),
+        entry.generatorCpuShare === 0 ? "" : percent(entry.generatorCpuShare),
+        entry.note,
+      ]);
+    }
+  }
+  const warnings = figures.list.flatMap((entry) => entry.warnings.map((warning) => `! ${entry.measure}: ${warning}`));
+  return stripVTControlCharacters([...align(lines), ...new Set(warnings)].join("\n"));
+}
+
+/** @param {readonly import("./goals.js").JudgedGoal[]} goals @returns {string} */
+export function formatGoals(goals) {
+  const lines = [["goal", "measured", "wanted", "", ""]];
+  for (const { measure, value, bound, goal, unit, verdict, detail } of goals) {
     lines.push([
-      row.measure,
-      row.unit,
-      figure(row.coldbrook),
-      row.bare === null ? "" : figure(row.bare),
-      row.ratio === null ? "" : row.ratio.toFixed(2),
-      row.goal === null ? "" : `${row.goal.bound === "at-least" ? "≥" : "≤"} ${figure(row.goal.value)}`,
-      passed === null ? "" : passed ? "pass" : "MISS",
-      row.detail,
-      percent(row.generatorCpuShare),
+      measure,
+      value === null ? "" : `${figure(value)}${unit === "" ? "" : ` ${unit}`}`,
+      `${bound === "at-least" ? "≥" : "≤"} ${figure(goal)}${unit === "" ? "" : ` ${unit}`}`,
+      verdict === "miss" ? "MISS" : verdict,
+      detail,
     ]);
   }
-  const widths = (lines[0] ?? []).map((_, column) => Math.max(...lines.map((line) => (line[column] ?? "").length)));
-  const text = lines.map((line) =>
+  return stripVTControlCharacters(align(lines).join("\n"));
+}
+
+/** Lines of a single cell are headings and do not widen the first column. @param {readonly string[][]} lines @returns {string[]} */
+function align(lines) {
+  const rows = lines.filter((line) => line.length > 1);
+  const widths = (lines[0] ?? []).map((_, column) => Math.max(...rows.map((line) => (line[column] ?? "").length)));
+  return lines.map((line) =>
     line
       .map((cell, column) => cell.padEnd(widths[column] ?? 0))
       .join("  ")
       .trimEnd(),
   );
-  const warnings = rows.flatMap((row) => row.warnings.map((warning) => `! ${row.measure}: ${warning}`));
-  return stripVTControlCharacters([...text, ...new Set(warnings)].join("\n"));
 }
 
 /** @param {number} value @returns {string} */
 export function figure(value) {
   if (Number.isNaN(value)) return "none";
-  if (value >= 100) return Math.round(value).toLocaleString("en-US");
+  if (Math.abs(value) >= 100) return Math.round(value).toLocaleString("en-US");
   return value.toFixed(2);
 }
 

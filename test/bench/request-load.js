@@ -18,7 +18,9 @@ const DRAIN_MS = 10_000;
  * @typedef {object} LoadResult
  * @property {number} perSecond 2xx answers a second
  * @property {number} p50Micros of 2xx answers
+ * @property {number} p90Micros
  * @property {number} p99Micros
+ * @property {number} p999Micros
  * @property {Record<string, number>} refused other statuses and lost connections, by name
  * @property {import("./generator-cpu.js").GeneratorCpu} generator
  */
@@ -85,7 +87,9 @@ export async function runRequestLoad({ address, requests, connections, warmupMs,
   const result = {
     perSecond: (answered * 1000) / elapsedMs,
     p50Micros: histogram.percentile(0.5),
+    p90Micros: histogram.percentile(0.9),
     p99Micros: histogram.percentile(0.99),
+    p999Micros: histogram.percentile(0.999),
     refused,
     generator,
   };

@@ -16,27 +16,25 @@ export function streamPath(root, group, index) {
  * @param {string} method
  * @param {string} path
  * @param {{contentType: string, bytes: number} | null} body
+ * @param {string} host
  * @returns {string}
  */
-export function requestHead(method, path, body) {
-  const start = `${method} ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\n`;
+export function requestHead(method, path, body, host) {
+  const start = `${method} ${path} HTTP/1.1\r\nHost: ${host}\r\n`;
   if (body === null) return `${start}\r\n`;
   return `${start}Content-Type: ${body.contentType}\r\nContent-Length: ${body.bytes}\r\n\r\n`;
 }
 
 /**
  * One append to each of `count` streams, in an order that has no locality but is the same in every run.
- * @param {{root: string, group: string, count: number, bodyBytes: number, contentType: string}} spec
+ * @param {{root: string, group: string, count: number, body: string, contentType: string, host: string}} spec `body` is ASCII
  * @returns {Buffer[]}
  */
-export function prepareAppends({ root, group, count, bodyBytes, contentType }) {
-  const body = "x".repeat(bodyBytes);
+export function prepareAppends({ root, group, count, body, contentType, host }) {
+  const about = { contentType, bytes: body.length };
   /** @type {Buffer[]} */
   const requests = Array.from({ length: count }, (_, index) =>
-    Buffer.from(
-      requestHead("POST", streamPath(root, group, index), { contentType, bytes: bodyBytes }) + body,
-      "latin1",
-    ),
+    Buffer.from(requestHead("POST", streamPath(root, group, index), about, host) + body, "latin1"),
   );
   let seed = 1;
   for (let last = count - 1; last > 0; last -= 1) {

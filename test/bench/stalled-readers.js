@@ -104,7 +104,7 @@ async function stall(server, path, chunks) {
   for (let reader = 0; reader < count; reader += 1) {
     const text = Array.from({ length: gets }, (_, index) => {
       const offset = chunks[(reader + index) % chunks.length] ?? "-1";
-      return requestHead("GET", `${path}?offset=${encodeURIComponent(offset)}`, null);
+      return requestHead("GET", `${path}?offset=${encodeURIComponent(offset)}`, null, "127.0.0.1");
     }).join("");
     const socket = new Socket();
     // Paused before it connects, so that not one byte is ever read.

@@ -4,7 +4,7 @@
  * pipelined in groups, as only the total time matters here.
  */
 import { performance } from "node:perf_hooks";
-import { openConnection, openMany } from "./connection.js";
+import { hostOf, openConnection, openMany } from "./connection.js";
 import { requestHead, streamPath } from "./requests.js";
 import { ResponseParser } from "./response-parser.js";
 
@@ -21,6 +21,7 @@ const ANSWER_MS = 60_000;
  * @property {number} connections
  * @property {number} pipeline requests in flight on a connection
  * @property {number} bodyBytes
+ * @property {number} [withinMs] no request is sent after that; all of them without it
  */
 
 /**
@@ -33,16 +34,19 @@ export async function runSweep(job) {
   const body = "x".repeat(job.bodyBytes);
   let next = 0;
   let done = 0;
+  let failed = false;
+  const host = hostOf(job.address);
   const from = performance.now();
 
   /** @returns {{text: string, requests: number}} */
   const takeGroup = () => {
-    const end = Math.min(next + job.pipeline, job.count);
+    const late = failed || performance.now() - from > (job.withinMs ?? Number.POSITIVE_INFINITY);
+    const end = late ? next : Math.min(next + job.pipeline, job.count);
     const parts = [];
     const requests = end - next;
     for (; next < end; next += 1) {
       const path = streamPath(job.root, job.group, next);
-      parts.push(requestHead(job.method, path, { contentType: job.contentType, bytes: job.bodyBytes }), body);
+      parts.push(requestHead(job.method, path, { contentType: job.contentType, bytes: job.bodyBytes }, host), body);
     }
     return { text: parts.join(""), requests };
   };
@@ -57,6 +61,7 @@ export async function runSweep(job) {
       /** @param {Error} error */
       const fail = (error) => {
         clearTimeout(timer);
+        failed = true;
         socket?.destroy();
         reject(error);
       };

@@ -23,6 +23,7 @@ const LOG_CHARS_KEPT = 8192;
 export class TargetServer {
   /** From the start of the process to its listening line. */
   startMs = 0;
+  /** @type {import("./connection.js").Address} */
   address = { host: "127.0.0.1", port: 0 };
   root = "/v1/stream";
   #child;
@@ -31,6 +32,10 @@ export class TargetServer {
   /** @param {import("node:child_process").ChildProcess} child */
   constructor(child) {
     this.#child = child;
+    // A run that is interrupted must not leave a server behind.
+    const killNow = () => void child.kill("SIGKILL");
+    process.once("exit", killNow);
+    child.once("exit", () => process.removeListener("exit", killNow));
     child.stderr?.on("data", (part) => {
       this.#log = (this.#log + part).slice(-LOG_CHARS_KEPT);
     });
@@ -80,9 +85,11 @@ export class TargetServer {
   }
 }
 
-/** @param {URL} url @returns {{host: string, port: number}} */
+/** @param {URL} url @returns {import("./connection.js").Address} */
 export function addressOf(url) {
-  return { host: url.hostname, port: Number(url.port === "" ? 80 : url.port) };
+  const secure = url.protocol === "https:";
+  const port = url.port === "" ? (secure ? 443 : 80) : Number(url.port);
+  return { host: url.hostname, port, ...(secure ? { secure } : {}) };
 }
 
 /** Keeps reading after the first line, so that the pipe never fills. @param {import("node:stream").Readable} stream */

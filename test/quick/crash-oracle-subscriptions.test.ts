@@ -245,6 +245,12 @@ describe("what is there", () => {
     expect(() => settleSubscription(one, true, 31)).toThrow(/came back/);
   });
 
+  test("a deleted subscription that comes back is found, also when the kill came right with the delete's answer", () => {
+    const one = slot();
+    one.current!.deleted = "yes";
+    expect(() => settleSubscription(one, true, 30)).toThrow(/delete was acknowledged/);
+  });
+
   test("a stream that is gone, came back or lost a tail that a wake told is found", () => {
     const followed = new FollowedStream("in/a", true);
     followed.current = stream("in/a");

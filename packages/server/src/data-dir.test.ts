@@ -154,3 +154,69 @@ describe("the identity of a data directory", () => {
     expect(fs.readdirSync(root.path)).toEqual(["wal"]);
   });
 });
+
+/** Names of the directories that are synced while `act` runs. */
+async function syncedDuring(act: () => Promise<unknown>): Promise<string[]> {
+  const names = new Map<number, string>();
+  const synced: string[] = [];
+  const { openSync, fsyncSync } = fs;
+  const spies = [
+    vi.spyOn(fs, "openSync").mockImplementation((file, ...more) => {
+      const fd = openSync(file, ...more);
+      names.set(fd, String(file));
+      return fd;
+    }),
+    vi.spyOn(fs, "fsyncSync").mockImplementation((fd) => {
+      fsyncSync(fd);
+      synced.push(names.get(fd) ?? "?");
+    }),
+  ];
+  try {
+    await act();
+    return synced;
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+  }
+}
+
+/** Each write takes this many bytes at most, as on a disk that is nearly full. */
+async function withShortWrites(bytesMax: number, act: () => Promise<unknown>): Promise<void> {
+  const { writeSync } = fs;
+  const short = vi.spyOn(fs, "writeSync").mockImplementation(((
+    fd: number,
+    data: string | Uint8Array,
+    from?: number,
+  ) => {
+    const bytes = Buffer.from(data);
+    return writeSync(fd, bytes, from ?? 0, Math.min(bytesMax, bytes.length - (from ?? 0)));
+  }) as typeof fs.writeSync);
+  try {
+    await act();
+  } finally {
+    short.mockRestore();
+  }
+}
+
+test("an identity is written whole where a write stops short", async () => {
+  await using root = await temporaryDirectory();
+  await withShortWrites(9, async () => (await openDataDir(root.path)).release());
+  expect(await messageOf(openDataDir(root.path))).toBe("opened");
+});
+
+describe("the names of a data directory", () => {
+  test("are durable up to the root before anything is kept in a new one", async () => {
+    await using parent = await temporaryDirectory();
+    const root = path.join(parent.path, "made", "here");
+    const synced = await syncedDuring(async () => (await openDataDir(root)).release());
+    const id = synced.indexOf(path.join(root, "shard.json.new"));
+    const above = [path.join(parent.path, "made"), parent.path, path.dirname(parent.path), "/"];
+    expect(synced.slice(0, id)).toEqual(above);
+    expect(synced.at(-1)).toBe(root);
+  });
+
+  test("are synced again by the next start, which cannot know how the one before it ended", async () => {
+    await using root = await temporaryDirectory();
+    (await openDataDir(root.path)).release();
+    expect(await syncedDuring(async () => (await openDataDir(root.path)).release())).toEqual([root.path]);
+  });
+});

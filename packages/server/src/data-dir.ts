@@ -36,6 +36,8 @@ export async function openDataDir(root: string): Promise<DataDir> {
   const release = await lock(path.join(root, "lock"));
   try {
     const { shard, isNew } = identify(root);
+    // Also of an old one: a start that was killed in time may have left its names to the page cache.
+    syncDirectoryNow(root);
     return {
       root,
       wal: path.join(root, "wal"),
@@ -65,14 +67,32 @@ function identify(root: string): { shard: string; isNew: boolean } {
       `${file} is missing, but ${path.join(root, "wal")} holds segments: restore it, its id is in each segment's header`,
     );
   }
+  syncAbove(root);
   const shard = randomBytes(8).toString("hex");
   const fd = fs.openSync(`${file}.new`, "w", 0o600);
-  fs.writeSync(fd, `{"version":1,"shard":"${shard}"}\n`);
+  // All of it, or an error: one write may stop where the disk is full.
+  fs.writeFileSync(fd, `{"version":1,"shard":"${shard}"}\n`);
   fs.fsyncSync(fd);
   fs.closeSync(fd);
   fs.renameSync(`${file}.new`, file);
-  syncDirectoryNow(root);
   return { shard, isNew: true };
+}
+
+/**
+ * Makes the names durable that lead to a new data directory: this start or one before it may have made them, and what is
+ * acknowledged below a name that a power loss takes is gone with it.
+ */
+function syncAbove(root: string): void {
+  for (let at = path.resolve(root); at !== path.dirname(at);) {
+    at = path.dirname(at);
+    try {
+      syncDirectoryNow(at);
+    } catch (error) {
+      // What this user may not open, it has not made.
+      if (["EACCES", "EPERM"].includes((error as NodeJS.ErrnoException).code ?? "")) return;
+      throw error;
+    }
+  }
 }
 
 /** Takes the lock file, or throws naming the live process that holds it. */

@@ -15,6 +15,7 @@ import { SILENT } from "../src/log.ts";
 import { publishRoll } from "../src/engine/publisher.ts";
 import { StreamReader } from "../src/engine/stream-reader.ts";
 import { recover, type Recovery } from "../src/wal/recovery.ts";
+import type { StorageSpace } from "../src/wal/storage.ts";
 import { DirectoryWalStorage } from "../src/wal/storage-directory.ts";
 import { Wal } from "../src/wal/wal.ts";
 import { WalReader } from "../src/wal/wal-reader.ts";
@@ -26,6 +27,9 @@ export interface ShardOptions {
   readonly segmentBytes: number;
   readonly walBytesMax: number;
   readonly chunkBytes: number;
+  readonly diskReserveBytes: number;
+  /** What the disk says of its room; the real one when left out. */
+  readonly space?: () => StorageSpace;
 }
 
 /** A temporary directory that goes with its scope. */
@@ -53,6 +57,7 @@ export class Shard {
   /** Fatal faults that were reported. */
   readonly fatal: Error[] = [];
   readonly sealed: SealedSegment[] = [];
+  readonly shortages: string[] = [];
   readonly store: MemoryObjectStore;
   readonly root: string;
   readonly options: ShardOptions;
@@ -74,6 +79,7 @@ export class Shard {
       segmentBytes: 1 << 26,
       walBytesMax: 1 << 30,
       chunkBytes: 1 << 20,
+      diskReserveBytes: 0,
       ...options,
     });
     fs.mkdirSync(shard.walDirectory);
@@ -106,7 +112,7 @@ export class Shard {
         openWal: (settle) =>
           new Wal(
             {
-              storage: new DirectoryWalStorage(this.walDirectory),
+              storage: this.#walStorage(),
               shard: SHARD,
               segmentAgeMs: 86_400_000,
               ...this.options,
@@ -114,6 +120,7 @@ export class Shard {
             {
               settle,
               sealed: (segment) => this.sealed.push(segment),
+              shortOfRoom: (detail) => this.shortages.push(detail),
               fatal: this.#fail,
               fault: () => undefined,
               clock: this.clock,
@@ -141,6 +148,12 @@ export class Shard {
     for (const base of recovered.released) await this.engine.wal.discard(base);
     this.sealed.length = 0;
     this.engine.wal.announceRecovered();
+  }
+
+  #walStorage(): DirectoryWalStorage {
+    const storage = new DirectoryWalStorage(this.walDirectory);
+    const { space } = this.options;
+    return space === undefined ? storage : Object.assign(storage, { space });
   }
 
   recover(repair: boolean): Promise<Recovery> {

@@ -30,7 +30,7 @@ export async function main(args: readonly string[], options: MainOptions = {}): 
   try {
     process.exitCode = await run(readSettings(rest, processEnvironment()), options);
   } catch (error) {
-    process.stderr.write(`coldbrook: ${(error as Error).message}\n`);
+    process.stderr.write(`coldbrook: ${(error as Error).message}${advice(error)}\n`);
     process.exitCode = error instanceof SettingError ? EXIT_USAGE : EXIT_FAILED;
     // Sockets of the object store may still be open; nothing is under way.
     process.exit();
@@ -65,6 +65,12 @@ async function serve(settings: Settings, options: MainOptions): Promise<number> 
   await coldbrook.close();
   log.info({}, "stopped");
   process.exit(0);
+}
+
+/** What to do about an error that the system words. */
+function advice(error: unknown): string {
+  const isFull = error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
+  return isFull ? "; free some space on the disk of --data-dir, then start again" : "";
 }
 
 /** Stops at once: what was not acknowledged is decided by recovery (invariant 7). */
