@@ -20,12 +20,18 @@ export async function publishRoll(
   const { extents, objects } = record;
   const slice = new TimeSlice();
   for (let from = 0; from < extents.length; from += TRANSACTION_EXTENTS_MAX) {
-    const wanted = extents.slice(from, from + TRANSACTION_EXTENTS_MAX).filter((extent) => isLive(extent.stream));
+    const part = extents.slice(from, from + TRANSACTION_EXTENTS_MAX);
+    const isWanted = part.map((extent) => isLive(extent.stream));
     await catalog.batch(() => {
-      for (const extent of wanted) {
-        const object = objects[extent.object]!;
-        catalog.extents.put({ ...extent, object: object.key });
-        live[extent.object]! += 1;
+      for (const [i, extent] of part.entries()) {
+        if (isWanted[i]!) {
+          catalog.extents.put({ ...extent, object: objects[extent.object]!.key });
+          live[extent.object]! += 1;
+        } else {
+          // An attempt that was cut off may have put it while its stream lived. The object does not count it now, so it must not be
+          // found, and counted off, when the stream is given back.
+          catalog.extents.remove(extent.stream, extent.start);
+        }
       }
     });
     if (slice.over) await slice.rest();

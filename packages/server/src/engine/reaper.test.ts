@@ -220,6 +220,23 @@ describe("a roll that is published", () => {
     expect(counts(shard)).toEqual({ "objects/x": 1_300 });
   });
 
+  test("after an attempt that was cut off keeps the object of a live stream, though another one died in between", async () => {
+    await using shard = await Shard.create();
+    const { id: kept } = (await shard.create("kept", "live")).identity;
+    const { id: dead } = (await shard.create("dead", "gone")).identity;
+    const roll = record([dead, kept]);
+    // The first attempt got as far as its extents.
+    await shard.catalog.batch(() => {
+      for (const extent of roll.extents) shard.catalog.extents.put({ ...extent, object: "objects/x" });
+    });
+    await shard.engine.remove("dead");
+    await shard.engine.sync.save();
+    await publishRoll(shard.catalog, roll, (id) => shard.engine.isLive(id), 5);
+    await reaperOf(shard).reap();
+    expect(extentsOf(shard)).toEqual([kept]);
+    expect(counts(shard)).toEqual({ "objects/x": 1 });
+  });
+
   test("has no bytes of a stream that was deleted and created anew under its name", async () => {
     await using shard = await Shard.create();
     await shard.create("a", "old");
