@@ -6,6 +6,11 @@ const sources = {
   ssr: { resolve: { conditions: ["coldbrook-source"] } },
 };
 
+/** Tests that load the machine by themselves run one file after the other. */
+const ALONE = "crash,faults,cdn,scale,fuzz,simulation,bench";
+/** Tests of what other programs see. */
+const PROGRAMS = "contract,cache,readme,pack,clients,cli,embedded";
+
 /** CI adds up the results of its runs from here. */
 const RESULTS = "node_modules/.vitest/results.json";
 const inCi = (process.env["CI"] ?? "") !== "";
@@ -41,12 +46,25 @@ export default defineConfig({
         ...sources,
         test: {
           name: "full",
-          include: ["test/{contract,crash,faults,cache,cdn,scale,readme,pack,clients,cli,embedded,fuzz,simulation,bench}/**/*.test.ts"],
+          include: [`test/{${ALONE}}/**/*.test.ts`],
           globalSetup: ["test/s3/global-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,
           fileParallelism: false,
           sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        ...sources,
+        test: {
+          name: "programs",
+          include: [`test/{${PROGRAMS}}/**/*.test.ts`],
+          globalSetup: ["test/s3/global-setup.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 600_000,
+          // Two files at once: they mostly wait for programs to start and for each other's answers.
+          maxWorkers: 2,
+          sequence: { groupOrder: 4 },
         },
       },
     ],

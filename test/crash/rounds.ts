@@ -121,7 +121,8 @@ export class CrashRun {
    */
   async killUnderLoad(server: ServerProcess, seed: number): Promise<void> {
     using client = new StreamClient(server.url);
-    const goal = this.history.acks + this.random.integer(ACKS_MIN, this.#setup.acksMax ?? ACKS_MAX);
+    const acksMax = this.#setup.acksMax ?? ACKS_MAX;
+    const goal = this.history.acks + this.random.integer(Math.min(ACKS_MIN, Math.ceil(acksMax / 6)), acksMax);
     const load = new Load(this.history, client, seed, { readers: true, lossExpected: false });
     const others = this.subscriptions === null ? null : new SubscriptionLoad(this.subscriptions, client, seed, false);
     try {

@@ -83,8 +83,9 @@ export class Shard {
 
   /** Takes up what recovery left to do: cut-off releases, un-rolled segments, streams to give back. */
   async start(): Promise<void> {
-    await this.#discardReleased();
+    // In this turn: a segment that is sealed before the recovered ones are announced would be rolled before them.
     this.startNow();
+    await this.#discardReleased();
   }
 
   /** The same in this very turn, for a shard that is new. */

@@ -225,6 +225,18 @@ describe("a newest segment that was cut short", () => {
     expect(shard.walFiles().has(names[2])).toBe(true);
   });
 
+  test.each([
+    ["its first bytes are missing", 0, 17],
+    ["its middle is missing", 8, 20],
+    ["its end is missing", 30, SEGMENT_HEADER_BYTES],
+  ])("to a header of which %s counts as empty", async (_what, from, to) => {
+    const { shard, files, names } = await filled();
+    await using _ = shard;
+    const torn = Buffer.from(files.get(names[2])!.subarray(0, SEGMENT_HEADER_BYTES)).fill(0, from, to);
+    shard.restoreWal(new Map([...files, [names[2], torn]]));
+    expect((await shard.recover(true)).wal).toMatchObject({ next: Number.parseInt(names[2], 10), reuseNext: true });
+  });
+
   test("with a header of zeros counts as empty", async () => {
     const { shard, files, names } = await filled();
     await using _ = shard;

@@ -7,6 +7,7 @@ import {
   applyFrame,
   DecodeError,
   decodeBatchHeader,
+  decodeSegmentHeader,
   lsn,
   position,
   readBatch,
@@ -122,10 +123,14 @@ function splitReleased(
   return { released, kept };
 }
 
-/** The creation of the file was cut off: its header never became whole. */
+/**
+ * The creation of the file was cut off: its header never became whole, so that no frame was ever written behind it. The disk may
+ * hold any part of a header that was not synced.
+ */
 function isUnborn(bytes: Uint8Array): boolean {
   return (
-    bytes.length < SEGMENT_HEADER_BYTES || (bytes.length === SEGMENT_HEADER_BYTES && bytes.every((byte) => byte === 0))
+    bytes.length < SEGMENT_HEADER_BYTES ||
+    (bytes.length === SEGMENT_HEADER_BYTES && decodeSegmentHeader(bytes, crc32) === null)
   );
 }
 

@@ -1,0 +1,55 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, test } from "vitest";
+import { applyBound } from "./bounds.ts";
+import { applyPatch } from "./planted/patch.ts";
+
+const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+const RUN = fileURLToPath(new URL("./dist/simulation/run.js", import.meta.url));
+
+function simulate(...options: string[]): { status: number | null; text: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [RUN, ...options], { encoding: "utf8" });
+  return { status, text: stdout + stderr };
+}
+
+beforeAll(() => {
+  execFileSync(process.execPath, [`${ROOT}node_modules/typescript/bin/tsc`, "-b", `${ROOT}test/simulation`]);
+}, 120_000);
+
+describe("the simulation", () => {
+  test("breaks no promise in 300 seeds", { timeout: 600_000 }, () => {
+    const { status, text } = simulate("--seeds", "300");
+    expect(text).toContain("0 violations");
+    expect(status).toBe(0);
+  });
+
+  test("does the same when a seed is run again, alone and after others", { timeout: 120_000 }, () => {
+    const traces = simulate("--seeds", "40", "--workers", "1", "--traces").text.match(/seed \d+: trace \w+/g);
+    expect(traces).toHaveLength(40);
+    for (const trace of traces!.filter((_, i) => i % 10 === 9)) {
+      expect(simulate("--seed", /\d+/.exec(trace)![0]).text).toContain(trace);
+    }
+  });
+
+  test("finds a planted bug, and shows the shortest plan that does", { timeout: 300_000 }, () => {
+    const { status, text } = simulate("--seeds", "2000", "--plant", "ack-before-sync");
+    expect(status).toBe(1);
+    expect(text).toContain("the shortest plan that still does");
+  });
+});
+
+describe("a change of the server's text", () => {
+  const patch = { name: "p", breaks: "", file: "a.js", find: "x", replace: "y" };
+
+  test("must find its place exactly once", () => {
+    expect(applyPatch(patch, "1 x 2")).toBe("1 y 2");
+    expect(() => applyPatch(patch, "1 2")).toThrow("0 places");
+    expect(() => applyPatch(patch, "x x")).toThrow("2 places");
+  });
+
+  test("sets a bound that is set exactly once", () => {
+    const bound = { file: "a.js", name: "MAX", value: 3 };
+    expect(applyBound(bound, "const MAX = 64 * 1024;\nconst MAXIMUM = 1;")).toBe("const MAX = 3;\nconst MAXIMUM = 1;");
+    expect(() => applyBound(bound, "const MIN = 1;")).toThrow("0 times");
+  });
+});
