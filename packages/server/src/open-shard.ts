@@ -1,4 +1,5 @@
 /** Opens the shard of a data directory: its store is probed and claimed, its catalog opened or made anew, its WAL read back. */
+import { randomBytes } from "node:crypto";
 import { lsn } from "@coldbrook/core";
 import type { ObjectStore } from "@coldbrook/core";
 import { ChunkCache, probeStore } from "@coldbrook/tiering";
@@ -21,7 +22,7 @@ export async function openShard(
   dataDir: DataDir,
   store: ObjectStore,
 ): Promise<Shard> {
-  await probeStore(store, { unique: `${dataDir.shard}-${process.pid}` });
+  await probeStore(store, { unique: probeName(dataDir.shard) });
   const opened = await openCatalog(dataDir.catalog);
   try {
     await claimAndRebuild(opened, ports, dataDir, store);
@@ -31,6 +32,14 @@ export async function openShard(
     await opened.catalog.close();
     throw error;
   }
+}
+
+/**
+ * Drawn anew for each start: pids are used again, the first process of a container always has the same one, and a write of an earlier
+ * start's probe may reach the store late.
+ */
+function probeName(shard: string): string {
+  return `${shard}-${randomBytes(8).toString("hex")}`;
 }
 
 async function startShard(

@@ -52,6 +52,8 @@ class Checker {
   readonly #extentsOfObject = new Map<string, number>();
   /** Objects that hold bytes of a stream that is not deleted. */
   readonly #needed = new Set<string>();
+  /** Objects of a roll that is recorded and not yet published: the publication counts them, with its last transaction. */
+  readonly #unpublished = new Set<string>();
 
   constructor(dataDir: DataDir, store: ObjectStore, print: (line: string) => void) {
     this.#dataDir = dataDir;
@@ -115,13 +117,16 @@ class Checker {
   /** Walks the chain of roll records; returns how far the catalog says they go. */
   async #rolls(catalog: Catalog | null): Promise<Lsn> {
     let end = 0;
+    const rolledLsn = catalog === null ? null : (this.#guard(() => catalog.meta("rolledLsn")) ?? 0);
     await this.#eachRoll((record) => {
       this.counts.rolls += 1;
       end = record.end;
+      if (rolledLsn !== null && record.base >= rolledLsn)
+        for (const { key } of record.objects) this.#unpublished.add(key);
       if (record.writerId === this.#dataDir.shard) return;
       this.#found(`roll ${record.base} was written by shard ${record.writerId}`);
     });
-    const rolled = catalog === null ? end : (this.#guard(() => catalog.meta("rolledLsn")) ?? 0);
+    const rolled = rolledLsn ?? end;
     // A roll may be recorded and not yet published; the other way round, the catalog refers to what is not there.
     if (rolled > end) this.#found(`the catalog says LSN ${rolled} is rolled, the bucket's records end at ${end}`);
     return lsn(rolled);
@@ -303,7 +308,11 @@ class Checker {
       }
       this.#extentsOfObject.delete(key);
     }
-    for (const key of this.#extentsOfObject.keys())
+    for (const key of this.#extentsOfObject.keys()) {
+      // The publication was cut off between its extents and its counts. Its WAL segment is still there, and the next start does it
+      // again; until then nothing counts the object, so that the collector does not know it either.
+      if (this.#unpublished.has(key)) continue;
       this.#found(`extents refer to object ${key}, which the catalog does not count`);
+    }
   }
 }

@@ -167,13 +167,14 @@ export class FrameQueue {
   append(stream: Stream, next: StreamState, addition: Addition, now: number): Batch {
     const { framed, producer } = addition;
     const before = stream.pending;
-    const open = this.#joinable(stream, framed.stored.length) ?? this.#openAppend(stream, now);
-    if (framed.stored.length > 0) {
-      open.payload.push(framed.stored);
-      for (const length of framed.lengths) open.lengths.push(length);
-      open.bytes += framed.stored.length;
-      this.#enqueuedBytes += framed.stored.length;
+    const joined = this.#joinable(stream, framed.stored.length);
+    if (joined !== null && framed.stored.length > 0) {
+      joined.payload.push(framed.stored);
+      for (const length of framed.lengths) joined.lengths.push(length);
+      joined.bytes += framed.stored.length;
     }
+    const open = joined ?? this.#openAppend(stream, framed, now);
+    this.#enqueuedBytes += framed.stored.length;
     open.atMs = now;
     if (producer !== null) {
       const same = open.producers.findIndex((p) => p.id === producer.id);
@@ -237,20 +238,21 @@ export class FrameQueue {
       : null;
   }
 
-  #openAppend(stream: Stream, now: number): EnqueuedAppend {
+  #openAppend(stream: Stream, { stored, lengths }: Framed, now: number): EnqueuedAppend {
     const { pending } = stream;
     const frame: OpenAppend = {
       kind: "append",
       stream: pending.identity.id,
       atMs: now,
       start: pending.tail,
-      payload: [],
-      lengths: [],
+      // Exactly as long as they are: an empty array that is pushed to takes room for many.
+      payload: stored.length === 0 ? [] : [stored],
+      lengths: stored.length === 0 ? [] : lengths.slice(),
       producers: [],
       streamSeq: null,
       closed: false,
       closedBy: null,
-      bytes: 0,
+      bytes: stored.length,
     };
     const open = this.#enqueue(stream, frame, pending) as EnqueuedAppend;
     stream.openAppend = open;

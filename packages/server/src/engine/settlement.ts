@@ -111,7 +111,9 @@ export class Settlement {
       messages: frame.lengths.length,
       memory: frame.payload.length === 1 ? frame.payload[0]! : Buffer.concat(frame.payload),
     };
-    stream.hot.push(extent);
+    // Most streams have few extents, and an empty array that is pushed to takes room for many.
+    if (stream.hot.length === 0) stream.hot = [extent];
+    else stream.hot.push(extent);
     this.#hotExtents += 1;
     this.#memoryTail.add(extent);
   }
