@@ -203,17 +203,27 @@ describe("an answer has the status, headers and body that Node's server would gi
   });
 });
 
-test("creates, appends, HEADs and deletes sent without waiting take effect in order", async () => {
-  await fetch(`${coldbrook.url}/v1/stream/b`, { method: "DELETE" });
-  const path = "/v1/stream/b";
-  const plain = (method: string): string => `${method} ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
-  const connection = new Connection(coldbrook.url);
-  const session = [post("", { path }).replace("POST", "PUT"), post("a", { path }), post("b", { path }), plain("HEAD")];
-  connection.socket.write([...session, plain("DELETE"), plain("HEAD"), post("c", { path })].join(""));
-  await connection.answers(7);
-  connection.socket.destroy();
-  expect(connection.statuses).toEqual([201, 204, 204, 200, 204, 404, 404]);
-});
+test.each(["stays", "has ended its side"])(
+  "creates, appends, HEADs and deletes of a client that %s take effect in order",
+  async (client) => {
+    await fetch(`${coldbrook.url}/v1/stream/b`, { method: "DELETE" });
+    const path = "/v1/stream/b";
+    const plain = (method: string): string => `${method} ${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    const connection = new Connection(coldbrook.url);
+    const session = [
+      post("", { path }).replace("POST", "PUT"),
+      post("a", { path }),
+      post("b", { path }),
+      plain("HEAD"),
+    ];
+    const text = [...session, plain("DELETE"), plain("HEAD"), post("c", { path })].join("");
+    if (client === "stays") connection.socket.write(text);
+    else connection.socket.end(text);
+    await connection.answers(7);
+    connection.socket.destroy();
+    expect(connection.statuses).toEqual([201, 204, 204, 200, 204, 404, 404]);
+  },
+);
 
 describe("a server that stops", () => {
   test("ends connections that are idle", async () => {
