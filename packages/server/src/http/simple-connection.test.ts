@@ -138,6 +138,24 @@ describe("appends sent down one connection without waiting", () => {
     expect(await stored()).toBe("ab");
   });
 
+  test("with a read at their end are answered to a client that has ended its side", async () => {
+    await created();
+    const connection = new Connection(coldbrook.url);
+    connection.socket.end(`${post("a")}${post("b")}GET ${PATH}?offset=-1 HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await once(connection.socket, "end");
+    expect(connection.statuses).toEqual([204, 204, 200]);
+    expect(connection.text.endsWith("\r\n\r\nab")).toBe(true);
+  });
+
+  test("of which the last is cut short by the end of the client's side: it is refused, and nothing of it is done", async () => {
+    await created();
+    const connection = new Connection(coldbrook.url);
+    connection.socket.end(post("a") + post("lost").slice(0, -1));
+    await once(connection.socket, "end");
+    expect(connection.statuses).toEqual([204, 400]);
+    expect(await stored()).toBe("a");
+  });
+
   test("of which one is malformed: those before it are done and answered, it is refused, nothing behind it is", async () => {
     await created();
     const connection = new Connection(coldbrook.url);

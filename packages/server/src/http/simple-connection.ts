@@ -10,6 +10,7 @@ import type { Socket } from "node:net";
 import { PIPELINED_REQUESTS_MAX } from "@coldbrook/core";
 import { COMMON, partsOf } from "./answer.ts";
 import type { Answer } from "./answer.ts";
+import { InProcessSocket } from "./in-process-socket.ts";
 import { readSimpleRequest } from "./simple-request.ts";
 import type { SimpleMethod, SimpleRequest } from "./simple-request.ts";
 
@@ -17,7 +18,7 @@ export interface SimplePorts {
   /** Begins to serve the request; null when it is not one for here, and then nothing has happened. Never rejects, never closes. */
   readonly serve: (request: SimpleRequest, socket: Socket) => Promise<Answer> | null;
   /** Takes the socket over. What was read from it and not served is put back into it. */
-  readonly handOver: (socket: Socket) => void;
+  readonly handOver: (socket: Socket | InProcessSocket) => void;
   readonly keepAliveMs: number;
 }
 
@@ -42,7 +43,9 @@ export class SimpleConnection {
   #unread: Buffer = NOTHING;
   /** The next request is not for here: the socket goes as soon as the responses under way are gone. */
   #leaves = false;
-  /** Nothing more comes in: the client has ended its side, or the server stops. */
+  /** The client has ended its side. */
+  #inputEnded = false;
+  /** Nothing more is served. */
   #ends = false;
 
   /** `closed` is called when the connection is no longer this one's: closed, or handed over. */
@@ -64,7 +67,7 @@ export class SimpleConnection {
     if (this.#ends) return;
     this.#ends = true;
     this.#unread = NOTHING;
-    if (this.#slots.length === 0) this.#sayEnd();
+    this.#goOn();
   }
 
   destroy(): void {
@@ -76,32 +79,38 @@ export class SimpleConnection {
     // A request in more than two pieces is not worth collecting here.
     const isLast = this.#unread.length > 0;
     this.#unread = isLast ? Buffer.concat([this.#unread, bytes]) : bytes;
-    this.#serveUnread(isLast);
+    this.#goOn(isLast);
   };
 
-  #serveUnread(isLast: boolean): void {
+  /** `isLast`: what is read must suffice for a request. */
+  #goOn(isLast: boolean = this.#inputEnded): void {
+    const isBlocked = !this.#leaves && this.#serveUnread(isLast);
+    if (isBlocked || this.#leaves) this.#socket.pause();
+    if (this.#slots.length > 0) return;
+    if (this.#ends) this.#sayEnd();
+    else if (this.#leaves) this.#handOver();
+    else if (this.#inputEnded && this.#unread.length === 0) this.#sayEnd();
+    else if (!isBlocked) this.#socket.resume();
+  }
+
+  /** True when there is more to serve, and it must wait for answers to be known or taken. */
+  #serveUnread(isLast: boolean): boolean {
     let at = 0;
-    while (at < this.#unread.length && !this.#leaves) {
-      if (this.#slots.length >= PIPELINED_REQUESTS_MAX || this.#socket.writableNeedDrain) {
-        this.#socket.pause();
-        break;
-      }
+    let isBlocked = false;
+    while (at < this.#unread.length && !this.#leaves && !isBlocked) {
       const request = readSimpleRequest(this.#unread, at);
-      if (request === "incomplete" && !(isLast && at === 0)) break;
-      if (typeof request !== "string" && !this.#isFreeFor(request.method)) {
-        this.#socket.pause();
-        break;
-      }
-      if (typeof request === "string" || !this.#begin(request)) this.#leaves = true;
-      else at += request.bytes;
+      if (request === "incomplete" && !(isLast && at === 0) && !this.#inputEnded) break;
+      if (typeof request === "string") this.#leaves = true;
+      else if (!this.#isFreeFor(request.method)) isBlocked = true;
+      else if (this.#begin(request)) at += request.bytes;
+      else this.#leaves = true;
     }
     this.#unread = at === this.#unread.length ? NOTHING : this.#unread.subarray(at);
-    if (!this.#leaves) return;
-    this.#socket.pause();
-    if (this.#slots.length === 0) this.#handOver();
+    return isBlocked;
   }
 
   #isFreeFor(method: SimpleMethod): boolean {
+    if (this.#slots.length >= PIPELINED_REQUESTS_MAX || this.#socket.writableNeedDrain) return false;
     return this.#slots.length === 0 || (method === "POST" && this.#slots[0]!.method === "POST");
   }
 
@@ -126,25 +135,20 @@ export class SimpleConnection {
     this.#slots.splice(0, sent);
     if (this.#socket.destroyed) return;
     this.#socket.write(text, "utf8");
-    if (this.#slots.length > 0) return;
-    if (this.#ends) this.#sayEnd();
-    else if (this.#leaves) this.#handOver();
-    else if (this.#socket.isPaused()) this.#onDrain();
+    if (this.#slots.length === 0) this.#goOn();
   }
 
-  readonly #onDrain = (): void => {
-    if (this.#leaves || this.#ends || this.#socket.writableNeedDrain) return;
-    this.#socket.resume();
-    if (this.#unread.length > 0) this.#serveUnread(false);
-  };
+  readonly #onDrain = (): void => this.#goOn();
 
+  /** Comes as soon as the client has ended its side, though what it sent before may still wait. */
   readonly #onEnd = (): void => {
-    if (this.#leaves) return;
-    this.end();
+    this.#inputEnded = true;
+    this.#goOn();
   };
 
   /** What still comes in is read and dropped for a moment: to close with unread input would reset the connection. */
   #sayEnd(): void {
+    this.#ends = true;
     this.#socket.setTimeout(LINGER_MS);
     this.#socket.end();
     this.#socket.resume();
@@ -164,10 +168,23 @@ export class SimpleConnection {
     socket.off("drain", this.#onDrain).off("error", this.#onError).off("close", this.#closed);
     socket.setTimeout(0);
     this.#closed();
+    if (this.#inputEnded) return this.#relay();
     socket.unshift(this.#unread);
     this.#unread = NOTHING;
     this.#ports.handOver(socket);
     socket.resume();
+  }
+
+  /** Nothing can be put back into a socket whose input has ended: Node is given the rest over a connection of our own. */
+  #relay(): void {
+    const socket = this.#socket;
+    const [ours, theirs] = InProcessSocket.pair();
+    socket.on("error", () => socket.destroy()).on("close", () => ours.destroy());
+    ours.on("error", () => socket.destroy());
+    this.#ports.handOver(theirs);
+    ours.pipe(socket);
+    ours.end(this.#unread);
+    this.#unread = NOTHING;
   }
 }
 
