@@ -80,6 +80,8 @@ export type Fault =
       readonly kind: "crash";
       readonly incarnation: number;
       readonly call: number;
+      /** "writes": only calls are counted that are made while a client's write has arrived and is not answered. */
+      readonly during: "anything" | "writes";
       readonly side: "before" | "after";
       readonly mode: "kill" | "power";
     }
@@ -87,6 +89,8 @@ export type Fault =
   | { readonly kind: "full"; readonly incarnation: number; readonly from: number; readonly to: number }
   | { readonly kind: "dark"; readonly fromMs: number; readonly toMs: number }
   | { readonly kind: "flip"; readonly incarnation: number; readonly where: "wal" | "object"; readonly part: number }
+  /** The object of this upload is there already, and another writer's; after a while it is taken away. */
+  | { readonly kind: "stranger"; readonly upload: number }
   | {
       readonly kind: "store";
       readonly what: "refuse" | "conflict" | "lostAnswer" | "late" | "slow" | "short" | "wrong";
@@ -109,7 +113,7 @@ export function planOf(seed: number): Plan {
     seed,
     settings: settingsOf(random),
     steps: stepsOf(random, paths),
-    faults: faultsOf(random),
+    faults: [...faultsOf(random), ...strangersOf(new Random(seed, "strangers"))],
   };
 }
 
@@ -260,11 +264,14 @@ function faultsOf(random: Random): Fault[] {
   const faults: Fault[] = [];
   const incarnations = random.int(0, 6);
   for (let incarnation = 0; incarnation < incarnations; incarnation++) {
+    const during = random.chance(0.5) ? "writes" : "anything";
+    // A start makes some hundred calls.
+    const anyCall = random.chance(0.25) ? random.skewed(1, 150) : random.int(70, 400);
     faults.push({
       kind: "crash",
       incarnation,
-      // A start makes some hundred calls.
-      call: random.chance(0.25) ? random.skewed(1, 150) : random.int(70, 400),
+      call: during === "writes" ? random.skewed(1, 60) : anyCall,
+      during,
       side: random.chance(0.5) ? "before" : "after",
       mode: random.chance(0.7) ? "power" : "kill",
     });
@@ -287,4 +294,8 @@ function faultsOf(random: Random): Fault[] {
     faults.push({ kind: "dark", fromMs, toMs: fromMs + random.skewed(100, 60_000) });
   }
   return faults;
+}
+
+function strangersOf(random: Random): Fault[] {
+  return random.chance(0.1) ? [{ kind: "stranger", upload: random.skewed(1, 10) }] : [];
 }

@@ -51,6 +51,11 @@ export class Recorder {
     else this.#world.counts.acks += 1;
   }
 
+  /** It has ended without an answer that says what it did. */
+  giveUp(operation: Draft): void {
+    operation.endedBy = this.instant();
+  }
+
   crash(): void {
     const at = this.instant();
     this.crashes.push(at);

@@ -9,6 +9,7 @@ import { Pool } from "./pool.ts";
 import { planOf } from "./plan.ts";
 import type { Plan } from "./plan.ts";
 import { PATCHES } from "./planted/patches.ts";
+import { TABLE_HEAD, tableRow } from "./planted/table.ts";
 import { addCounts, newCounts } from "./world/counts.ts";
 import type { Report } from "./run-plan.ts";
 import { planText, shorten } from "./shorten.ts";
@@ -79,11 +80,12 @@ async function one(seed: number, plant: string): Promise<number> {
 
 async function planted(): Promise<number> {
   let missed = 0;
-  for (const { name } of PATCHES) {
-    const { found, seeds } = await search(name, 1, PLANTED_SEEDS_MAX);
+  say(TABLE_HEAD);
+  for (const patch of PATCHES) {
+    const { found, seeds } = await search(patch.name, 1, PLANTED_SEEDS_MAX);
     if (found === null) missed += 1;
     say(
-      `${name.padEnd(40)} ${found === null ? `NOT FOUND in ${seeds} seeds` : `seed ${found.seed}: ${found.violations[0]!.split("\n")[0]}`}`,
+      found === null ? `${patch.name}: NOT FOUND in ${seeds} seeds` : tableRow(patch, found.seed, found.violations[0]!),
     );
   }
   return missed === 0 ? 0 : 1;

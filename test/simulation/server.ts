@@ -18,6 +18,8 @@ const quiet = (): void => undefined;
 const SILENT_LOG = { info: quiet, warn: quiet, error: quiet, fatal: quiet };
 /** A refused start is tried again; where nothing has failed, so many refusals in a row are too many. */
 const CALM_REFUSALS_MAX = 3;
+/** Between two looks at whether a check has ended. */
+const RESTART_MS = 100;
 
 type ServerSettings = Parameters<Product["check"]>[0];
 
@@ -45,6 +47,7 @@ export class Server {
   #incarnations = 0;
   #calmRefusals = 0;
   #waiting: (() => void)[] = [];
+  #isChecked = false;
 
   constructor(world: World, product: Product, plan: Plan, died: (process: Process) => void) {
     this.#world = world;
@@ -56,11 +59,13 @@ export class Server {
     const store = plan.settings.store === "s3" ? "s3://simulated" : "file:objects";
     this.settings = { ...plan.settings, dataDir: DATA_DIR, store } as unknown as ServerSettings;
     bucketOf(world).faults = storeFaults(plan);
+    for (const fault of plan.faults) if (fault.kind === "stranger") bucketOf(world).strangerAt = fault.upload;
   }
 
   /** Nothing fails any more, and nothing crashes. */
   calm(): void {
     bucketOf(this.#world).faults = NO_STORE_FAULTS;
+    bucketOf(this.#world).dismissStranger();
     this.flips.heal();
     for (const process of this.#world.processes.values()) heal(process);
     this.#incarnations = Infinity;
@@ -68,6 +73,11 @@ export class Server {
 
   /** Starts the next incarnation. */
   launch(): void {
+    if (this.#isChecked) {
+      // Whoever checks has stopped the server, and starts it again afterwards (seed 798).
+      this.#world.scheduler.after(RESTART_MS, null, () => this.launch());
+      return;
+    }
     for (const fault of this.#plan.faults) {
       if (fault.kind === "flip" && fault.incarnation === this.#incarnations)
         this.flips.flip(fault.where, `${DATA_DIR}/wal`, fault.part);
@@ -97,8 +107,8 @@ export class Server {
     return this.up;
   }
 
-  /** Ends the server politely; the process that is left ends by itself. */
-  async close(): Promise<void> {
+  /** Ends the server politely; the process that is left ends by itself. False when it died before it was done. */
+  async close(): Promise<boolean> {
     const running = await this.ready();
     const { process } = running;
     this.closing = true;
@@ -110,9 +120,10 @@ export class Server {
       await running.shard.close();
       running.release();
     });
-    if (closed === "died") return;
+    if (closed === "died") return false;
     this.#world.counts.gracefulCloses += 1;
     this.#world.kill(process, "closed");
+    return true;
   }
 
   /** A second process at the same data directory, while the first one lives. */
@@ -141,9 +152,11 @@ export class Server {
   /** `coldbrook check`, by a process of its own. Returns what it found, nothing when all is sound. */
   async check(): Promise<string[]> {
     const lines: string[] = [];
+    this.#isChecked = true;
     const process = this.#world.spawn(99, "pid:[check]");
     const ended = await this.#as(process, () => this.#product.check(this.settings, (line) => lines.push(line)));
     this.#world.kill(process, "done");
+    this.#isChecked = false;
     // The cache promises nothing after a power loss, and is verified whenever it is read. The last line adds up the others.
     return ended === 0 ? [] : lines.slice(0, -1).filter((line) => !line.startsWith("cache file "));
   }

@@ -68,14 +68,16 @@ export class Client {
     }
   }
 
-  /** Reads from the start to the tail, chunk by chunk. */
-  async follow(path: string): Promise<void> {
+  /** Reads from the start to the tail, chunk by chunk. Resolves with the last answer. */
+  async follow(path: string): Promise<Outcome | null> {
     let offset: OffsetToken = "start";
+    let outcome: Outcome | null = null;
     for (let reads = 0; reads < FOLLOW_MAX; reads++) {
-      const outcome = await this.#ask(path, { kind: "read", offset, wait: false });
-      if (outcome?.kind !== "data" || outcome.upToDate) return;
+      outcome = await this.#ask(path, { kind: "read", offset, wait: false });
+      if (outcome?.kind !== "data" || outcome.upToDate) break;
       offset = outcome.next;
     }
+    return outcome;
   }
 
   async #read({ path, offset: choice, wait }: Extract<Action, { kind: "read" }>): Promise<void> {

@@ -37,6 +37,8 @@ export class Workers {
   readonly #lives = new Map<string, Life>();
   /** Deletes under way by name: while there are some, or one was lost, nothing is known. */
   readonly #doubts = new Map<string, number>();
+  /** Acks of workers that took longer than their lease. */
+  readonly #late: Promise<void>[] = [];
 
   constructor(world: World, core: Product["core"], ask: AskServer) {
     this.#world = world;
@@ -52,6 +54,7 @@ export class Workers {
 
   /** With nothing failing any more: what is there, is linked, and what is pending can be claimed. */
   async end(): Promise<void> {
+    await Promise.all(this.#late);
     for (const [name, life] of this.#lives) {
       await this.#waitForLease();
       const body = await this.#ask(({ service }) => service.get(name));
@@ -150,8 +153,18 @@ export class Workers {
         this.#violation(`subscription ${name}: claimed by ${worker} while another one held it`);
       this.#claimed(name, life, claim);
     }
-    if (how === "abandon") return;
-    await this.#finish(name, isSame ? life : null, claim, how);
+    if (how !== "abandon") await this.#finish(name, isSame ? life : null, claim, how);
+    else this.#late.push(this.#finishLate(name, isSame ? life : null, claim));
+  }
+
+  /** Another one has claimed the work since, unless there is none any more. */
+  async #finishLate(name: string, life: Life | null, claim: Extract<Claim, { kind: "claimed" }>): Promise<void> {
+    await this.#waitForLease();
+    const next = await this.#ask(({ service }) => service.claim(name, "the-next"));
+    const known = this.#lives.get(name) === life ? life : null;
+    if (known !== null && next?.kind === "claimed") this.#claimed(name, known, next);
+    await this.#finish(name, known, claim, "finish");
+    if (next?.kind === "claimed") await this.#finish(name, known, next, "finish");
   }
 
   /** Acks all that the claim listed, or gives it back. */
@@ -166,7 +179,7 @@ export class Workers {
       .filter(({ has_pending }) => has_pending)
       .map(({ path, tail_offset }) => ({ path, offset: tail_offset }));
     // Whoever may be told from now on that the work is free is right.
-    if (life !== null) life.heldUntilMs = 0;
+    if (life?.generation === generation) life.heldUntilMs = 0;
     const newestBefore = life?.generation ?? 0;
     if (how === "release") {
       await this.#ask(({ service }) => service.release(name, token, { wakeId, generation, acks: [], done: false }));

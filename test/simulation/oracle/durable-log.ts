@@ -48,6 +48,8 @@ export class DurableLog implements DiskWitness {
     const base = SEGMENT.exec(path)?.[1];
     const node = this.#world.disk.find(path);
     if (base === undefined || node?.kind !== "file") return;
+    // The disk was full when it was begun (seed 963): no frame was ever in it.
+    if (node.data.length <= this.#core.SEGMENT_HEADER_BYTES) return;
     this.#world.counts.rolls += 1;
     const rolled = this.#rolledLsn();
     const end = Number(base) + node.data.length;

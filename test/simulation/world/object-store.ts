@@ -39,10 +39,16 @@ export class StoreRefusal extends Error {
 
 const TIMEOUT_MS = 1_000;
 const LATE_MS_MAX = 20_000;
+/** An operator takes another writer's object away after this time. */
+const STRANGER_MS = 10_000;
 
 export class Bucket {
   readonly objects = new Map<string, Uint8Array>();
   faults: StoreFaults = NO_STORE_FAULTS;
+  /** The object of the upload of this number is another writer's. */
+  strangerAt: number | null = null;
+  #uploads = 0;
+  #strangers: string | null = null;
   readonly #world: World;
   readonly #startMs: number;
 
@@ -53,10 +59,33 @@ export class Bucket {
 
   create(key: string, bytes: Uint8Array): Promise<"created" | "exists"> {
     return this.#change("create", () => {
+      this.#meetStranger(key, bytes.length);
       if (this.objects.has(key)) return "exists";
       this.objects.set(key, bytes);
       return "created";
     });
+  }
+
+  /** Takes another writer's object away. */
+  dismissStranger(): void {
+    this.strangerAt = null;
+    if (this.#strangers !== null) this.objects.delete(this.#strangers);
+    this.#strangers = null;
+  }
+
+  /** Whoever finds another writer's object under its key must stop. */
+  #meetStranger(key: string, bytes: number): void {
+    const world = this.#world;
+    if (key.startsWith("objects/") && !this.objects.has(key)) {
+      this.#uploads += 1;
+      if (this.#uploads === this.strangerAt) {
+        count(world.counts, "store.stranger");
+        this.objects.set(key, new Uint8Array(bytes));
+        this.#strangers = key;
+        world.scheduler.after(STRANGER_MS, null, () => this.dismissStranger());
+      }
+    }
+    if (key === this.#strangers) this.#excuse(`${key} is another writer's`);
   }
 
   remove(key: string): Promise<void> {

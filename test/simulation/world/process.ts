@@ -11,6 +11,8 @@ export class Frozen extends Error {
 /** When a process dies by itself: around its call of that number. */
 export interface CrashPoint {
   readonly call: number;
+  /** Which calls are counted: all, or those made while clients wait for answers to writes. */
+  readonly during: "anything" | "writes";
   readonly side: "before" | "after";
   /** "kill" leaves the page cache alone; "power" takes it, and every process with it. */
   readonly mode: "kill" | "power";
@@ -26,6 +28,12 @@ export class Process {
   endedBy = "";
   /** Calls to the file system, the catalog and the object store so far. */
   calls = 0;
+  /** Those of them that were made while a write of a client was under way. */
+  callsDuringWrites = 0;
+  /** Writes of clients that have arrived and are not answered. */
+  writesUnderWay = 0;
+  /** The call that it is at is its crash point. */
+  isAtCrash = false;
   syncs = 0;
   crash: CrashPoint | null = null;
   /** Numbers of the syncs that fail. */
@@ -42,6 +50,18 @@ export class Process {
     this.pid = facts.pid;
     this.startedAt = facts.startedAt;
     this.namespace = facts.namespace;
+  }
+
+  /** A call begins. */
+  count(): void {
+    this.calls += 1;
+    const { crash } = this;
+    if (this.writesUnderWay > 0) this.callsDuringWrites += 1;
+    else if (crash?.during === "writes") {
+      this.isAtCrash = false;
+      return;
+    }
+    this.isAtCrash = crash?.call === (crash?.during === "writes" ? this.callsDuringWrites : this.calls);
   }
 
   onDeath(act: () => void): void {

@@ -95,16 +95,15 @@ export class World {
     const { owner } = this;
     if (owner === null) return null;
     if (owner.dead) throw new Frozen();
-    owner.calls += 1;
+    owner.count();
     this.note(name, number);
-    if (owner.crash?.call === owner.calls && owner.crash.side === "before") this.#crash(owner, owner.crash.mode);
+    if (owner.isAtCrash && owner.crash?.side === "before") this.#crash(owner, owner.crash.mode);
     return owner;
   }
 
   /** To be called when it has. @throws Frozen */
   leave(process: Process | null): void {
-    if (process?.crash?.call === process?.calls && process?.crash?.side === "after")
-      this.#crash(process, process.crash.mode);
+    if (process?.isAtCrash === true && process.crash?.side === "after") this.#crash(process, process.crash.mode);
   }
 
   /** A call that takes effect some time after it is made, and then answers. */
