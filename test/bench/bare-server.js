@@ -7,7 +7,8 @@
  * - `synced`: the same, but one write and one fdatasync for all bodies that arrived during the last one, then the 204s.
  * - `eachNow`: reads the body, writes it and calls fdatasync for it alone, without leaving the event loop's turn, then 204.
  * - `eachLater`: the same by the asynchronous calls, one after another.
- * - `memory`: answers every GET with the same 1 MiB from memory.
+ * - `memory`: answers each GET with the next 1 MiB of 64 MiB in memory, as many bytes as the stream beside it has: one
+ *   megabyte alone would stay in the processor's cache, and a copy out of that says nothing of a server with data.
  * - `file`: answers GET /N with the next 1 MiB of file N, read from the disk (or the page cache) each time.
  * - `fanOut`: keeps every GET open; a POST is written to each of them with one `res.write`, then answered 204.
  */
@@ -17,6 +18,7 @@ import { createServer } from "node:http";
 import { join } from "node:path";
 
 const CHUNK_BYTES = 1024 * 1024;
+const CHUNKS = 64;
 
 /** @typedef {import("node:http").RequestListener} RequestListener */
 /** @typedef {{discard: number, synced: number, eachNow: number, eachLater: number, memory: number, file: number, fanOut: number}} BarePorts */
@@ -110,8 +112,11 @@ function eachLater(file) {
 
 /** @returns {RequestListener} */
 function memory() {
-  const chunk = Buffer.alloc(CHUNK_BYTES, "x");
+  const chunks = Array.from({ length: CHUNKS }, (_, i) => Buffer.alloc(CHUNK_BYTES, 97 + (i % 26)));
+  let next = 0;
   return (_request, response) => {
+    const chunk = /** @type {Buffer} */ (chunks[next]);
+    next = (next + 1) % CHUNKS;
     response.writeHead(200, { "Content-Type": "application/octet-stream", "Content-Length": chunk.length });
     response.end(chunk);
   };

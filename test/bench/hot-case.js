@@ -1,5 +1,5 @@
 // @ts-check
-/** Catch-up reads of one stream that is still in the WAL, against a bare server that sends 1 MiB from memory. */
+/** Catch-up reads of one stream that is still in the WAL, against a bare server that sends as many bytes from memory. */
 import { progress } from "./bench-run.js";
 import { writeStream } from "./http-client.js";
 import { figure } from "./report.js";
