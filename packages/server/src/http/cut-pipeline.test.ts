@@ -56,6 +56,8 @@ test.each<[string, string, readonly number[]]>([
     [400],
   ],
   ["no request behind a refusal", `${PATCH} /v1 HTTP/1.1\r\n\r\n`, [405]],
+  // Seed 14: health had not said that its refusal ends the connection, and a second refusal followed it.
+  ["no request behind a refusal by health", `PUT /health HTTP/1.1\r\nHost: x\r\n\r\n /v1 HTTP/1.1\r\n\r\n`, [405]],
   ["no request behind a good one", `${GET} /v1 HTTP/1.1\r\n\r\n`, [404]],
   ["a request for a tunnel behind a good one", `${GET}CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n`, [404]],
   [

@@ -1,5 +1,6 @@
 /** `/health`: 200 while the server serves, 503 while it starts or drains; with the figures that an operator looks at first. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { sendProblem } from "./exchange.ts";
 
 export type Phase = "starting" | "ok" | "draining";
 
@@ -10,8 +11,14 @@ export interface HealthPorts {
 
 export function health(ports: HealthPorts, request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (request.method !== "GET" && request.method !== "HEAD") {
-    response.writeHead(405, { Allow: "GET, HEAD", "Content-Length": "0", Connection: "close" });
-    response.end();
+    const detail = "health takes GET and HEAD";
+    sendProblem(request, response, {
+      status: 405,
+      code: "method-not-allowed",
+      detail,
+      headers: ["Allow", "GET, HEAD"],
+      close: true,
+    });
     return Promise.resolve();
   }
   const phase = ports.phase();
