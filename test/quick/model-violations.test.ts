@@ -6,6 +6,7 @@ import { formatToken } from "../model/history.ts";
 import type {
   AppendRequest,
   CreateRequest,
+  ForkFrom,
   History,
   Instant,
   Operation,
@@ -93,8 +94,8 @@ class Told {
     };
   }
 
-  lost(request: Request): this {
-    this.call(request);
+  lost(request: Request, path = "s"): this {
+    this.call(request, path);
     return this;
   }
 
@@ -250,6 +251,95 @@ describe("each way of losing the order is found, and what is like it but right i
   test("streams that do not fork from one another never have a generation in common", () => {
     const story = told().did(CREATE, created, "t");
     expect(explain(checkHistory(story.history))).toContain("nothing to do with each other");
+  });
+});
+
+/** A read that ends before the tail does. */
+const chunk = (bytes: string, generation = 1): Outcome => ({
+  kind: "data",
+  bytes,
+  next: formatToken(generation, bytes.length),
+  upToDate: false,
+  closed: false,
+});
+
+function forkAt(offset: ForkFrom["offset"], subOffset: number, message = ""): CreateRequest {
+  return { ...CREATE, fork: { source: "s", offset, subOffset }, messages: message === "" ? [] : [message] };
+}
+
+const readFrom = (position: number): Request => ({ kind: "read", offset: formatToken(1, position), wait: false });
+const gone: Outcome = { kind: "deleted" };
+const createdAt = (tail: number, generation = 1): Outcome => ({ kind: "created", ...shown(tail, false, generation) });
+
+describe("an append without an answer is there when it is seen only in part", () => {
+  const json = { contentType: "application/json" };
+  const two = append("", { messages: ["ab", "cd"] });
+
+  test.each<[string, Told]>([
+    ["by a read that ends after its first message", told().lost(two).did(READ, chunk("ab")).did(DELETE, gone)],
+    [
+      "by such a read, when somebody asks for what is past it later",
+      told().lost(two).did(READ, chunk("ab")).did(DELETE, gone).did(readFrom(3), { kind: "not-found" }),
+    ],
+    [
+      "by a read that ends before it and says that more follows",
+      told().did(append("x"), appended(1)).lost(two).did(READ, chunk("x")).did(DELETE, gone),
+    ],
+    ["by a fork in the middle of it", told().lost(append("abcd")).did(forkAt("start", 2), createdAt(2), "f")],
+    [
+      "by a fork in the middle of it that has bytes of its own",
+      told()
+        .lost(append("abcd"))
+        .did(forkAt("start", 2, "x"), createdAt(3, 2), "f"),
+    ],
+    [
+      "by such a fork whose own answer is lost",
+      told()
+        .lost(append("abcd"))
+        .lost(forkAt("start", 2), "f")
+        .did(append("x"), { kind: "appended", ...shown(3, false, 2) }, "f"),
+    ],
+    [
+      "by such a fork that is read only up to somewhere before its point",
+      new Told()
+        .did({ ...CREATE, ...json }, created)
+        .lost(append("", { ...json, messages: ["1,", "2,"] }))
+        .lost(append("3,", json))
+        .lost({ ...forkAt("start", 3), ...json }, "f")
+        .did(READ, chunk("1,"), "f"),
+    ],
+    [
+      "by a fork behind a message that was read",
+      told()
+        .lost(two)
+        .did(READ, chunk("ab"))
+        .did(forkAt(formatToken(1, 2), 1), createdAt(3), "f"),
+    ],
+    [
+      "by a fork that cannot be made because its path is taken",
+      told().did(CREATE, createdAt(0, 2), "f").lost(append("abcd")).did(forkAt("start", 2), { kind: "conflict" }, "f"),
+    ],
+    [
+      "on a fork, by a read that ends at the fork's point",
+      told()
+        .did(append("xy"), appended(2))
+        .did(forkAt("start", 1), createdAt(1), "f")
+        .lost(append("abcd"), "f")
+        .did(READ, chunk("x"), "f"),
+    ],
+  ])("%s", (_, story) => {
+    expect(explain(checkHistory(story.history))).toBe("linearizable");
+  });
+
+  test.each<[string, Told]>([
+    ["when a read goes on though nothing follows", told().lost(append("ab")).did(READ, chunk("ab"))],
+    ["when a fork's point is past its end", told().lost(append("ab")).did(forkAt("start", 3), createdAt(3), "f")],
+    [
+      "when a fork shows other bytes than it has",
+      told().lost(append("abcd")).did(forkAt("start", 2), createdAt(2), "f").did(READ, data("xb"), "f"),
+    ],
+  ])("but not %s", (_, story) => {
+    expect(explain(checkHistory(story.history))).toContain("No order");
   });
 });
 

@@ -24,14 +24,6 @@ export const ENGINE_BUGS: readonly Patch[] = [
     replace: "this.#generation = Math.max(0, ports.generation - 1);",
   },
   {
-    name: "leave-a-dead-extent",
-    breaks:
-      "invariant 6: a roll that is published again leaves a dead stream's extent, and a live one's object is collected",
-    file: "server/dist/engine/publisher.js",
-    find: "catalog.extents.remove(extent.stream, extent.start);",
-    replace: "void extent;",
-  },
-  {
     name: "decide-against-durable",
     breaks: "appends follow one another: two in one batch are decided at the same tail",
     file: "server/dist/engine/write-path.js",

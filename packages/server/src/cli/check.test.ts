@@ -109,6 +109,28 @@ test("a torn batch at the end of the WAL is a note, not a finding", async () => 
   expect(code).toBe(0);
 });
 
+/** The object of the deleted stream, cut short: counted, and waiting for its grace period to end. */
+async function cutDeadObject(root: string, change: (catalog: Catalog, key: string) => void): Promise<void> {
+  await inCatalog(root, (catalog) => {
+    const [key] = catalog.objects.due(Infinity, 1);
+    const file = objects(root).find((name) => name.endsWith(key!))!;
+    fs.truncateSync(file, 5_000);
+    change(catalog, key!);
+  });
+}
+
+/** Seed 9122 of the simulation: an upload that came after its time-out, and after its object had been collected. */
+test("an object that is there again after its deletion is a note, not a finding, whatever is in it", async () => {
+  const { code, lines } = await damaged((root) =>
+    cutDeadObject(root, (catalog, key) => catalog.objects.forget(key, catalog.objects.load(key)!)),
+  );
+  expect(lines).toEqual([
+    expect.stringMatching(/^note: object \S+\.cbo was deleted and is there again .* may be removed$/),
+    expect.stringMatching(/^sound: /),
+  ]);
+  expect(code).toBe(0);
+});
+
 type Damage = (root: string) => void | Promise<void>;
 
 /** Of the damage, and of what the finding must name. */
@@ -124,6 +146,7 @@ const DAMAGES: readonly (readonly [string, Damage, RegExp])[] = [
   ["a flipped byte in an object's footer", (root) => flip(objects(root)[0]!, -40), /\.cbo/],
   ["a missing object", (root) => fs.rmSync(objects(root)[0]!), /\.cbo is missing/],
   ["an object that was cut short", (root) => fs.truncateSync(objects(root)[0]!, 5_000), /\.cbo/],
+  ["an object without a live extent that was cut short", (root) => cutDeadObject(root, () => undefined), /\.cbo/],
   ["a flipped byte in a roll record", (root) => flip(rolls(root)[0]!, 30), /\.cbr/],
   ["a missing roll record", (root) => fs.rmSync(rolls(root)[0]!), /the bucket's records end at 0/],
   ["a missing catalog", (root) => fs.rmSync(path.join(root, "catalog"), { recursive: true }), /catalog .* is missing/],
