@@ -119,9 +119,9 @@ export class EngineCalls {
     return { kind: result === "missing" ? "not-found" : result };
   }
 
-  #head({ shard }: Running, path: string): Outcome {
+  async #head({ shard }: Running, path: string): Promise<Outcome> {
     const found = shard.engine.find(path);
-    if (found === undefined) return { kind: shard.engine.absence(path) };
+    if (found === undefined) return { kind: await shard.engine.absent(path) };
     const { contentType } = found.state.identity.config;
     return { kind: "metadata", contentType, shown: this.#shown(found.state) };
   }
@@ -132,7 +132,7 @@ export class EngineCalls {
     const parsed = this.#core.parseOffset(offset === "start" ? null : offset);
     if (parsed.kind === "malformed") return { kind: "bad" };
     const found = engine.find(path);
-    if (found === undefined) return { kind: engine.absence(path) };
+    if (found === undefined) return { kind: await engine.absent(path) };
     engine.touch(found.stream);
     let { stream, state } = found;
     let from: number = parsed.kind === "now" ? state.tail : state.horizon;
@@ -142,13 +142,14 @@ export class EngineCalls {
       if (resolved.kind === "malformed") return { kind: "bad" };
       from = await reader.resolveStart(stream, resolved.position, state.tail);
       const again = engine.find(path);
-      if (again === undefined || again.state.identity.id !== state.identity.id) return { kind: engine.absence(path) };
+      if (again === undefined || again.state.identity.id !== state.identity.id)
+        return { kind: await engine.absent(path) };
       ({ stream, state } = again);
     }
     if (wait && state.tail <= from && !state.closed) {
       await changed(running, stream, from);
       const latest = stream.durable;
-      if (latest === null || latest.deleted || latest.softDeleted) return { kind: engine.absence(path) };
+      if (latest === null || latest.deleted || latest.softDeleted) return { kind: await engine.absent(path) };
       state = latest;
     }
     const position = this.#core.position(from);

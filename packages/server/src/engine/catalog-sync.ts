@@ -49,6 +49,11 @@ export class CatalogSync {
     return this.#dirty.has(stream) || this.#underWay.has(stream);
   }
 
+  /** Whether so many streams wait already that only what must be saved may join them. */
+  get isCrowded(): boolean {
+    return this.#dirty.size >= DIRTY_STREAMS_MAX;
+  }
+
   /** The stream's durable state has changed. */
   mark(stream: Stream): void {
     this.#dirty.add(stream);
@@ -109,8 +114,8 @@ export class CatalogSync {
 
   #put(stream: Stream): void {
     const { catalog } = this.#ports;
-    const state = stream.durable;
-    if (state === null) return;
+    if (stream.durable === null) return;
+    const state = stream.recorded(stream.durable);
     const { id } = state.identity;
     catalog.streams.put(state, !stream.inCatalog);
     const source = forkedFrom(state.identity);

@@ -139,6 +139,12 @@ export class Engine {
       queue: this.#queue,
       forkPoint: (source, state, request) => ports.forkPoint(source, state, request),
       commitNow: () => this.wal.commitNow(),
+      renew: (stream) => {
+        if (this.sync.isCrowded) return false;
+        this.#table.pin(stream);
+        this.sync.mark(stream);
+        return true;
+      },
       clock,
       fault,
     });
@@ -162,15 +168,19 @@ export class Engine {
     };
   }
 
-  /** The stream as readers may see it, or undefined when there is none (or it has expired). @throws StreamError corrupt-catalog */
+  /**
+   * The stream as readers may see it, or undefined when there is none (or it has expired): `absent` says when that may be told.
+   * @throws StreamError corrupt-catalog
+   */
   find(path: string): { stream: Stream; state: StreamState } | undefined {
     const stream = this.#table.lookUp(path);
     const state = stream?.durable;
     if (stream === undefined || state === undefined || state === null || state.deleted) return undefined;
     if (state.softDeleted) return undefined;
     const now = this.#ports.clock();
-    if (isExpired(stream.exact(state, now), now)) return undefined;
-    return { stream, state };
+    if (!isExpired(stream.exact(state, now), now)) return { stream, state };
+    this.#writes.expiry.retire(stream, now);
+    return undefined;
   }
 
   /** As `find`, but a stream that is kept for its forks alone counts. @throws StreamError corrupt-catalog */
@@ -196,11 +206,19 @@ export class Engine {
     return this.#writes.producersOf(stream);
   }
 
-  /** What to say of a stream that `find` does not give: "gone" when it is kept for its forks alone (protocol section 4.2). */
+  /**
+   * What a stream is that `find` does not give: "gone" when it is kept for its forks alone (protocol section 4.2). If it has just
+   * expired, a crash could take that back still: see `absent`.
+   */
   absence(path: string): "not-found" | "gone" {
     const stream = this.#table.lookUp(path);
     if (stream === undefined || stream.durable === null) return "not-found";
-    return this.#writes.absence(stream, this.#ports.clock())?.kind ?? "not-found";
+    return this.#writes.expiry.absenceNow(stream, this.#ports.clock()) ?? "not-found";
+  }
+
+  /** What to say of a stream that `find` does not give, once that stays so. @throws StreamError disk-full, corrupt-catalog */
+  absent(path: string): Promise<"not-found" | "gone"> {
+    return this.#writes.expiry.absence(path);
   }
 
   /** Time until the stream may expire, or null when it never does. */
@@ -222,9 +240,9 @@ export class Engine {
     return run.stream === stream.pending.identity.id ? stream : this.#table.pinned(run.stream);
   }
 
-  /** See WritePath. */
+  /** See Expiry. */
   touch(stream: Stream): void {
-    this.#writes.touch(stream);
+    this.#writes.expiry.touch(stream);
   }
 
   /** See WritePath. */
@@ -267,9 +285,9 @@ export class Engine {
     return this.#writes.removeNow(path);
   }
 
-  /** See WritePath. */
+  /** See Expiry. */
   expire(id: Generation): Promise<number | null> {
-    return this.#writes.expire(id);
+    return this.#writes.expiry.expire(id);
   }
 
   #adopt(stream: Stream): void {

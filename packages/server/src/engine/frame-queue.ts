@@ -119,6 +119,17 @@ export class FrameQueue {
     );
   }
 
+  /** Whether a frame would wait for room on the disk. */
+  get waitsForRoom(): boolean {
+    return this.#ports.wal().waitsForRoom;
+  }
+
+  /** Refuses what would wait for room on the disk. @throws StreamError disk-full */
+  needRoom(): void {
+    const wal = this.#ports.wal();
+    if (wal.waitsForRoom) throw new StreamError("disk-full", `${wal.roomDetail}; free some space and try again`);
+  }
+
   create(creation: Creation, now: number): Enqueued {
     const { path, config, closed, framed } = creation;
     const id = this.mint();

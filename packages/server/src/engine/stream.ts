@@ -41,6 +41,8 @@ export class Stream {
   inCatalog: boolean;
   /** Last read that renews a sliding TTL; exact, where the recorded one may lag. */
   readAtMs: number;
+  /** Last read that the catalog is to record, since the WAL had no room for it; 0 for none. */
+  renewedAtMs = 0;
 
   constructor(pending: StreamState, durable: StreamState | null, origin: "new" | "catalog" | "wal") {
     this.pending = pending;
@@ -53,8 +55,14 @@ export class Stream {
 
   /** The state with the exact time of the last use, which expiry is judged by: a stream that is watched is in use now. */
   exact(state: StreamState, nowMs: number): StreamState {
-    const usedAtMs = this.waiters.size > 0 ? nowMs : this.readAtMs;
+    // A write that is not durable yet has renewed the stream: it is not to expire under it.
+    const usedAtMs = this.waiters.size > 0 ? nowMs : Math.max(this.readAtMs, this.pending.touchedAtMs);
     return usedAtMs > state.touchedAtMs ? { ...state, touchedAtMs: usedAtMs } : state;
+  }
+
+  /** The state with the last use that is recorded, or will be. */
+  recorded(state: StreamState): StreamState {
+    return this.renewedAtMs > state.touchedAtMs ? { ...state, touchedAtMs: this.renewedAtMs } : state;
   }
 
   /** Extents that overlap [from, to), for one read. */

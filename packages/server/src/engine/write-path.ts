@@ -9,15 +9,11 @@ import {
   decideDelete,
   decideFork,
   DEFAULT_CONTENT_TYPE,
-  expiresAtMs,
   forkLineage,
-  isExpired,
   isJson,
-  touchDue,
 } from "@coldbrook/core";
 import type {
   AppendOutcome,
-  Clock,
   CreateRequest,
   FaultPoint,
   ForkRequest,
@@ -28,17 +24,14 @@ import type {
   StreamState,
 } from "@coldbrook/core";
 import type { Catalog } from "../catalog/catalog.ts";
-import type { Batch } from "../wal/group-commit.ts";
 import { Decisions, isUnsettled } from "./decisions.ts";
 import type { Decide, Decision } from "./decisions.ts";
-import type { ForkLinks } from "./fork-links.ts";
+import { Expiry } from "./expiry.ts";
+import type { ExpiryPorts } from "./expiry.ts";
 import { frameBody } from "./frame-body.ts";
 import type { FrameQueue } from "./frame-queue.ts";
 import type { Stream } from "./stream.ts";
 import type { StreamTable } from "./stream-table.ts";
-
-/** Renewals of a TTL are recorded beyond the budget, or a stream that is read through an outage would expire after it. */
-const TOUCH_HEADROOM = 0.125;
 
 export interface AppendInput {
   readonly contentType: string | null;
@@ -81,20 +74,17 @@ export interface ForkCreation {
   readonly fork: ForkRequest;
 }
 
-export interface WritePathPorts {
+export interface WritePathPorts extends Omit<ExpiryPorts, "decisions"> {
   readonly catalog: Catalog;
-  readonly table: StreamTable;
-  readonly forks: ForkLinks;
-  readonly queue: FrameQueue;
   /** Finds the fork point in a source's durable bytes. */
   readonly forkPoint: (source: Stream, state: StreamState, request: ForkRequest) => ForkPoint | Promise<ForkPoint>;
   /** Commits the open batch in this very turn. @throws Error where commits must be awaited */
   readonly commitNow: () => void;
-  readonly clock: Clock;
   readonly fault: FaultPoint;
 }
 
 export class WritePath {
+  readonly expiry: Expiry;
   readonly #ports: WritePathPorts;
   readonly #table: StreamTable;
   readonly #queue: FrameQueue;
@@ -105,15 +95,7 @@ export class WritePath {
     this.#decisions = new Decisions(ports);
     this.#table = ports.table;
     this.#queue = ports.queue;
-  }
-
-  /** A read renews a sliding TTL (protocol section 5.1). It is recorded, but nobody waits for that. */
-  touch(stream: Stream): void {
-    const { identity, deleted, softDeleted } = stream.pending;
-    if (identity.config.ttlSeconds === null || deleted || softDeleted) return;
-    const now = this.#ports.clock();
-    stream.readAtMs = now;
-    if (touchDue(stream.pending, now) && !this.#queue.isFull(TOUCH_HEADROOM)) this.#queue.touch(stream, now);
+    this.expiry = new Expiry({ ...ports, decisions: this.#decisions });
   }
 
   /** Protocol section 5.1. @throws StreamError wal-full, disk-full, corrupt-catalog */
@@ -132,7 +114,7 @@ export class WritePath {
     return (stream, now) => {
       const decision = decideCreate(stream?.exact(stream.pending, now), request, now);
       if (decision.kind !== "create") return existing(stream!, decision);
-      const kept = this.#retireExpired(stream);
+      const kept = this.expiry.keepForForks(stream);
       if (kept !== null) return kept;
       const framed = frameBody(body, isJson(config.contentType), "create");
       if (framed.kind === "bad") return { batch: null, answer: () => ({ kind: "bad-body", detail: framed.detail }) };
@@ -208,48 +190,13 @@ export class WritePath {
   #decideRemoval(stream: Stream | undefined, now: number): Decision<RemoveResult> {
     const hasForks = stream !== undefined && this.#ports.forks.hasForks(stream.pending.identity.id);
     const decision = decideDelete(stream?.exact(stream.pending, now), hasForks, now);
-    if (stream === undefined || decision === "missing") return { batch: null, answer: () => "missing" };
-    if (decision === "gone") return { batch: stream.lastBatch, answer: () => "gone" };
+    if (stream === undefined) return { batch: null, answer: () => "missing" };
+    if (decision === "missing" || decision === "gone") {
+      return { batch: this.expiry.absenceOf(stream, now)?.batch ?? null, answer: () => decision };
+    }
     const batch =
       decision === "delete" ? this.#queue.delete(stream, "request") : this.#queue.softDelete(stream, "request");
     return { batch, answer: () => "deleted" };
-  }
-
-  /** Deletes the stream if it has expired, and says when to look again: null when it is gone. */
-  expire(id: Generation): Promise<number | null> {
-    const path = this.#table.identity(id)?.path;
-    if (path === undefined) return Promise.resolve(null);
-    return this.#decisions.later<number | null>(path, (stream, now) => {
-      if (stream === undefined || stream.pending.identity.id !== id || stream.pending.softDeleted) {
-        return { batch: null, answer: () => null };
-      }
-      const exact = stream.exact(stream.pending, now);
-      // Live readers keep a stream alive for as long as they stay; that is recorded here, when its time would be up.
-      if (stream.waiters.size > 0) this.touch(stream);
-      if (!isExpired(exact, now)) return { batch: null, answer: () => expiresAtMs(exact) };
-      const kept = this.#retireExpired(stream);
-      return { batch: kept?.batch ?? this.#queue.delete(stream, "expired"), answer: () => null };
-    });
-  }
-
-  /** Why the stream cannot be used by its name, or null; `batch` is what that rests on. */
-  absence(
-    stream: Stream | undefined,
-    now: number,
-  ): { readonly kind: "not-found" | "gone"; readonly batch: Batch | null } | null {
-    if (stream === undefined) return { kind: "not-found", batch: null };
-    if (stream.pending.softDeleted) return { kind: "gone", batch: stream.lastBatch };
-    if (!isExpired(stream.exact(stream.pending, now), now)) return null;
-    const kind = this.#ports.forks.hasForks(stream.pending.identity.id) ? "gone" : "not-found";
-    return { kind, batch: null };
-  }
-
-  /** An expired stream with forks does not go but is kept for them, and its name with it. */
-  #retireExpired(stream: Stream | undefined): Decision<CreateResult> | null {
-    if (stream === undefined || !this.#ports.forks.hasForks(stream.pending.identity.id)) return null;
-    const batch = this.#queue.softDelete(stream, "expired");
-    const detail = "an expired stream is kept under this path until its forks are deleted";
-    return { batch, answer: () => ({ kind: "conflict", detail }) };
   }
 
   #decideFork(
@@ -268,11 +215,13 @@ export class WritePath {
     // The default fork point is the tail behind all that was accepted before, durable or not.
     const point = request.fork.offset === "tail" ? origin?.tail : request.point;
     const outcome = decideFork(stream?.exact(stream.pending, now), origin, request, point ?? (0 as Position), now);
+    if (outcome.kind === "no-source") {
+      return { batch: this.expiry.absenceOf(source, now)?.batch ?? null, answer: () => outcome };
+    }
     const rests = this.#queue.later(stream?.lastBatch ?? null, source?.lastBatch ?? null);
-    if (outcome.kind === "no-source" || outcome.kind === "bad") return { batch: rests, answer: () => outcome };
-    if (outcome.kind === "conflict") return { batch: rests, answer: () => outcome };
+    if (outcome.kind === "bad" || outcome.kind === "conflict") return { batch: rests, answer: () => outcome };
     if (outcome.kind === "exists") return existing(stream!, outcome);
-    const kept = this.#retireExpired(stream);
+    const kept = this.expiry.keepForForks(stream);
     if (kept !== null) return kept;
     const { config } = outcome;
     const framed = frameBody(request.body, isJson(config.contentType), "create");
@@ -291,7 +240,7 @@ export class WritePath {
   }
 
   #decideAppend(stream: Stream | undefined, input: AppendInput, now: number): Decision<AppendResult> {
-    const absence = this.absence(stream, now);
+    const absence = this.expiry.absenceOf(stream, now);
     if (absence !== null) return { batch: absence.batch, answer: () => ({ kind: absence.kind }) };
     return this.#decidePresent(stream!, input, now);
   }

@@ -72,10 +72,10 @@ function etagOf(state: StreamState, from: Position, to: Position): string {
   });
 }
 
-/** What a HEAD is answered. */
-export function head(context: ReadContext, path: string): Answer {
+/** What a HEAD is answered. @throws StreamError */
+export async function head(context: ReadContext, path: string): Promise<Answer> {
   const found = context.engine.find(path);
-  if (found === undefined) return absent(context, path);
+  if (found === undefined) return await absent(context, path);
   const { state } = found;
   const { config } = state.identity;
   const headers: string[] = [

@@ -30,7 +30,7 @@ export async function longPoll(context: ReadContext, exchange: Exchange, start: 
     if (exchange.response.destroyed) return;
     const latest = stream.durable;
     if (latest === null || latest.deleted || latest.softDeleted)
-      return exchange.problem(absent(context, exchange.path));
+      return exchange.problem(await absent(context, exchange.path));
     state = latest;
   }
   if (state.tail <= from) return nothing(context, exchange, start, state);

@@ -56,7 +56,7 @@ export async function startOf(context: ReadContext, exchange: Exchange): Promise
   const offset = parseOffset(query.offset);
   if (offset.kind === "malformed") return badRequest(offset.detail);
   const found = context.engine.find(exchange.path);
-  if (found === undefined) return absent(context, exchange.path);
+  if (found === undefined) return await absent(context, exchange.path);
   const { stream, state } = found;
   context.engine.touch(stream);
   const start = { query, stream, state };
@@ -68,15 +68,15 @@ export async function startOf(context: ReadContext, exchange: Exchange): Promise
   const from = await context.reader.resolveStart(stream, resolved.position, state.tail);
   // Meanwhile the stream may have left memory and come back as another object, or be gone.
   const again = context.engine.find(exchange.path);
-  if (again === undefined || again.state.identity.id !== state.identity.id) return absent(context, exchange.path);
+  if (again === undefined || again.state.identity.id !== state.identity.id) return await absent(context, exchange.path);
   // An inherited offset is another stream's: under this path it may come to mean what a later fork of that one holds.
   const realOffset = offset.generation >= state.identity.id;
   return { query, ...again, from, realOffset, atNow: false };
 }
 
-/** What a reader is told of a stream that it cannot have. */
-export function absent(context: { readonly engine: Engine }, path: string): Problem {
-  return context.engine.absence(path) === "gone" ? softDeleted(path) : notFound(path);
+/** What a reader is told of a stream that it cannot have. @throws StreamError */
+export async function absent(context: { readonly engine: Engine }, path: string): Promise<Problem> {
+  return (await context.engine.absent(path)) === "gone" ? softDeleted(path) : notFound(path);
 }
 
 /** One token for each stream, so that an operator can purge it from a CDN. */

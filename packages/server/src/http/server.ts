@@ -242,7 +242,7 @@ async function dispatch(context: HttpContext, exchange: Exchange): Promise<void>
     case "GET":
       return read(context, exchange);
     case "HEAD":
-      return exchange.answer(head(context, exchange.path));
+      return exchange.answer(await head(context, exchange.path));
     case "POST":
       return post(context, exchange);
     case "PUT":
@@ -268,7 +268,7 @@ async function read(context: ReadContext, exchange: Exchange): Promise<void> {
   } catch (error) {
     if (!(error instanceof StreamError) || error.code !== "gone") throw error;
     // Bytes of a stream that is deleted meanwhile may go; those of a live one may not.
-    if (context.engine.find(exchange.path) === undefined) exchange.problem(absent(context, exchange.path));
+    if (context.engine.find(exchange.path) === undefined) exchange.problem(await absent(context, exchange.path));
     else throw new StreamError("corrupt-object", error.message, { cause: error });
   }
 }

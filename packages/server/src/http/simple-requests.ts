@@ -105,10 +105,6 @@ function begin(context: Context, path: string, request: SimpleRequest, socket: S
     case "DELETE":
       return request.body.length > 0 ? null : remove(context, path);
     case "HEAD":
-      return request.body.length > 0 ? null : now(() => head(context, path));
+      return request.body.length > 0 ? null : head(context, path);
   }
-}
-
-async function now(answer: () => Answer): Promise<Answer> {
-  return answer();
 }
