@@ -44,7 +44,7 @@ describe("a simple request", () => {
   });
 
   test.each([
-    ["white space around a value", "X-A: \t b c \t", "b c"],
+    ["white space in and around a value", "X-A:  b \t c  ", "b \t c"],
     ["no value", "X-A:", ""],
     ["no white space", "X-A:b", "b"],
     ["a colon in its value", "X-A: b:c", "b:c"],
@@ -91,6 +91,9 @@ describe("left to the general parser is a request", () => {
     ["with a header without a name", withHeader(": b")],
     ["with a bare line feed", withHeader("X-A: b\nX-B: c")],
     ["with a bare carriage return", withHeader("X-A: b\rX-B: c")],
+    // Found by the property below: Node refuses a tab behind a Content-Length.
+    ["with a tab behind a Content-Length", REQUEST.replace(": 3", ": 3\t")],
+    ["with a tab before a value", withHeader("X-A:\tb")],
     ["with a NUL", withHeader("X-A: b\0")],
     ["with a byte above ASCII in a value", withHeader("X-A: \xe9")],
     ["with a byte above ASCII in a name", withHeader("X-\xe9: a")],

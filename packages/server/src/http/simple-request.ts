@@ -21,7 +21,8 @@ export interface SimpleRequest {
 }
 
 const REQUEST_LINE = /^(POST|PUT|DELETE|HEAD) (\/[\x21\x22\x24-\x7e]*) HTTP\/1\.1\r\n/;
-const HEADER_LINE = /([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x21-\x7e]+(?:[ \t]+[\x21-\x7e]+)*)?[ \t]*\r\n/y;
+/** Around a value, tabs are not taken: not every parser takes them. */
+const HEADER_LINE = /([!#$%&'*+.^_`|~0-9A-Za-z-]+): *([\x21-\x7e]+(?:[ \t]+[\x21-\x7e]+)*)? *\r\n/y;
 const LENGTH = /^\d{1,9}$/;
 
 /** They change how a message is framed, or what becomes of its connection; the last is a name that objects have by themselves. */
