@@ -1,11 +1,13 @@
 /** Forks (protocol section 4.2) on the engine: no bytes are copied, and nothing of them is lost by crash, roll or delete. */
-import { offsetAt, position } from "@coldbrook/core";
+import { offsetAt, position, StreamError } from "@coldbrook/core";
 import type { ForkRequest, StreamState } from "@coldbrook/core";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { ask, Shard, until } from "../../test-support/shard.ts";
 import type { ForkResult } from "./write-path.ts";
 
 const NOTHING = new Uint8Array(0);
+
+afterEach(() => vi.restoreAllMocks());
 
 function fork(
   shard: Shard,
@@ -230,6 +232,45 @@ describe("life and death", () => {
     const isForked = both[0].kind === "created";
     expect(shard.engine.absence("s")).toBe(isForked ? "gone" : "not-found");
     if (isForked) expect(await text(shard, "f")).toBe("data");
+  });
+
+  /** A stream of three JSON messages whose fork points are in the log alone; `meanwhile` runs before the first read of it. */
+  async function readsLog(shard: Shard, meanwhile: () => Promise<unknown>): Promise<ForkResult> {
+    const source = await shard.create("list", '["one","two","three"]', { contentType: "application/json" });
+    await shard.restart();
+    const { wal } = shard.engine;
+    const read = wal.read.bind(wal);
+    vi.spyOn(wal, "read").mockImplementationOnce(async (...range) => {
+      await meanwhile();
+      return read(...range);
+    });
+    return fork(shard, "list", "fork", { offset: at(source, 0), subOffset: 2 });
+  }
+
+  test("a source that is deleted with its bytes while the fork point is looked for is none", async () => {
+    await using shard = await Shard.create();
+    const asked = await readsLog(shard, async () => {
+      expect(await shard.engine.remove("list")).toBe("deleted");
+      await shard.roll();
+    });
+    expect(asked).toEqual({ kind: "no-source" });
+    expect(shard.engine.find("fork")).toBeUndefined();
+  });
+
+  test("a source that is another one by then gives no bytes of the first", async () => {
+    await using shard = await Shard.create();
+    const asked = await readsLog(shard, async () => {
+      await shard.engine.remove("list");
+      await shard.roll();
+      await shard.create("list", '["four","five","six"]', { contentType: "application/json" });
+    });
+    expect(asked).toMatchObject({ kind: "bad" });
+  });
+
+  test("bytes that are missing while the source is there are damage", async () => {
+    await using shard = await Shard.create();
+    const asked = readsLog(shard, () => Promise.reject(new StreamError("gone", "no such segment")));
+    await expect(asked).rejects.toMatchObject({ code: "corrupt-object", message: "no such segment" });
   });
 
   test("a source that expires is kept for its forks, and its name with it", async () => {

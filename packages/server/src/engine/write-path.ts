@@ -11,6 +11,7 @@ import {
   DEFAULT_CONTENT_TYPE,
   forkLineage,
   isJson,
+  StreamError,
 } from "@coldbrook/core";
 import type {
   AppendOutcome,
@@ -129,7 +130,8 @@ export class WritePath {
   async fork(path: string, request: ForkCreation, body: Uint8Array): Promise<ForkResult> {
     for (;;) {
       const source = await this.#decisions.settled(request.fork.source);
-      const point = source === undefined ? null : await this.#ports.forkPoint(source, source.durable!, request.fork);
+      const point = source === undefined ? null : await this.#pointOf(source, request.fork);
+      if (point === "again") continue;
       if (point?.kind === "bad") return point;
       const result = await this.#decisions.later(path, this.#forking(path, request, body, source, point));
       if (result !== "again") return result;
@@ -145,6 +147,20 @@ export class WritePath {
       if (point?.kind === "bad") return point;
       const result = this.#decisions.now(path, this.#forking(path, request, body, source, point));
       if (result !== "again") return result;
+    }
+  }
+
+  /** Where a fork parts from the source; "again" when the source and its bytes went while that was looked for. */
+  async #pointOf(source: Stream, request: ForkRequest): Promise<ForkPoint | "again"> {
+    try {
+      return await this.#ports.forkPoint(source, source.durable!, request);
+    } catch (error) {
+      if (!(error instanceof StreamError) || error.code !== "gone") throw error;
+      const current = this.#table.lookUp(request.source);
+      const { id } = source.pending.identity;
+      if (current?.pending.identity.id !== id || current.pending.deleted) return "again";
+      // Nobody may take the bytes of a stream that is there.
+      throw new StreamError("corrupt-object", error.message, { cause: error });
     }
   }
 
