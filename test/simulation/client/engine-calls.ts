@@ -15,7 +15,6 @@ const REFUSALS: ReadonlySet<string> = new Set([
   "too-many-waiters",
   "store-unavailable",
   "disk-full",
-  "gone",
 ]);
 
 export function isRefusal(error: unknown): boolean {
@@ -52,7 +51,20 @@ export class EngineCalls {
       case "head":
         return this.#head(running, path);
       case "read":
-        return this.#read(running, path, request.offset, request.wait);
+        return this.#readOnce(running, path, request.offset, request.wait);
+    }
+  }
+
+  /** Bytes of a stream that is deleted or replaced meanwhile may go; those of a live one may not. */
+  async #readOnce(running: Running, path: string, offset: string, wait: boolean): Promise<Outcome> {
+    const idNow = (): number | undefined => running.shard.engine.find(path)?.state.identity.id;
+    const id = idNow();
+    try {
+      return await this.#read(running, path, offset, wait);
+    } catch (error) {
+      const isGone = error instanceof Error && "code" in error && error.code === "gone";
+      if (isGone && idNow() !== id) return { kind: "refused" };
+      throw error;
     }
   }
 

@@ -10,6 +10,7 @@ import {
   StreamError,
   URL_BYTES_MAX,
 } from "@coldbrook/core";
+import type { Generation } from "@coldbrook/core";
 import { ConnectionOrder } from "./connection-order.ts";
 import { catchUp, head } from "./catch-up.ts";
 import { COMMON } from "./answer.ts";
@@ -263,14 +264,24 @@ async function dispatch(context: HttpContext, exchange: Exchange): Promise<void>
 }
 
 async function read(context: ReadContext, exchange: Exchange): Promise<void> {
-  try {
-    await answerRead(context, exchange);
-  } catch (error) {
-    if (!(error instanceof StreamError) || error.code !== "gone") throw error;
-    // Bytes of a stream that is deleted meanwhile may go; those of a live one may not.
-    if (context.engine.find(exchange.path) === undefined) exchange.problem(await absent(context, exchange.path));
-    else throw new StreamError("corrupt-object", error.message, { cause: error });
+  for (;;) {
+    const stream = idAt(context, exchange.path);
+    try {
+      return await answerRead(context, exchange);
+    } catch (error) {
+      if (!(error instanceof StreamError) || error.code !== "gone") throw error;
+      const current = idAt(context, exchange.path);
+      // Bytes of a stream that is deleted meanwhile may go; those of a live one may not.
+      if (current === stream) throw new StreamError("corrupt-object", error.message, { cause: error });
+      if (current === null || exchange.response.headersSent)
+        return exchange.problem(await absent(context, exchange.path));
+    }
   }
+}
+
+/** Which stream has that name. */
+function idAt({ engine }: ReadContext, path: string): Generation | null {
+  return engine.find(path)?.state.identity.id ?? null;
 }
 
 async function answerRead(context: ReadContext, exchange: Exchange): Promise<void> {
