@@ -1,6 +1,6 @@
 /**
  * Says where JSON goes wrong, in words and byte positions that do not depend on an engine's messages. It runs only after
- * `JSON.parse` has refused a body, and finds a fault exactly when that does; nothing recurses.
+ * framing has refused a body, and finds a fault exactly when that and `JSON.parse` do; nothing recurses.
  */
 
 const QUOTE = 0x22;

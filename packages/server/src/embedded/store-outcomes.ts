@@ -198,10 +198,10 @@ function storedMessage(body: Uint8Array, state: StreamState, timestamp: number):
   const { identity, tail } = state;
   let data: Uint8Array | null = null;
   if (isJson(identity.config.contentType)) {
-    const framed = frameJson(body, Buffer.from(body).toString("utf8"), "append");
-    if (framed.kind === "messages") data = framed.stored;
+    const framed = frameJson(body, "append");
+    if (framed.kind === "messages") data = framed.stored.slice();
   }
-  // Copied, because the engine keeps the body and the caller may write to what it gets.
+  // Copied, because the engine keeps the body, framed messages share their memory, and the caller may do anything with it.
   return { data: data ?? Uint8Array.from(body), offset: offsetAt(identity, tail), timestamp };
 }
 

@@ -7,5 +7,5 @@ export function frameBody(body: Uint8Array, json: boolean, mode: "create" | "app
   if (body.length === 0) return { kind: "messages", stored: body, lengths: [] };
   if (!json) return { kind: "messages", stored: body, lengths: [body.length] };
   if (!isUtf8(body)) return { kind: "bad", detail: "the body is not valid UTF-8" };
-  return frameJson(body, Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString("utf8"), mode);
+  return frameJson(body, mode);
 }

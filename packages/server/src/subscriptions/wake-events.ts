@@ -46,7 +46,7 @@ export class WakeEvents {
     const { contentType } = pending.identity.config;
     const body = Buffer.from(text);
     const framed: FramedJson = isJson(contentType)
-      ? frameJson(body, text, "append")
+      ? frameJson(body, "append")
       : { kind: "messages", stored: body, lengths: [body.length] };
     if (framed.kind === "bad") throw new Error(`a wake event is not JSON: ${framed.detail}`);
     const outcome = decideAppend(pending, undefined, {
