@@ -1,4 +1,5 @@
-import { defineConfig } from "vitest/config";
+import { availableParallelism } from "node:os";
+import { configDefaults, defineConfig } from "vitest/config";
 
 /** Tests run the sources; only the server under test is a build. */
 const sources = {
@@ -7,7 +8,9 @@ const sources = {
 };
 
 /** Tests that load the machine by themselves run one file after the other. */
-const ALONE = "crash,faults,cdn,scale,fuzz,simulation,bench";
+const ALONE = "faults,cdn,scale,fuzz,simulation,bench";
+/** Tests that start, kill and damage one small server after the other, and measure nothing. */
+const CRASHES = ["test/crash/**/*.test.ts", "test/faults/catalog.test.ts", "test/faults/corruption.test.ts"];
 /** Tests of what other programs see. */
 const PROGRAMS = "contract,cache,readme,pack,clients,cli,embedded";
 
@@ -26,6 +29,8 @@ export default defineConfig({
           name: "quick",
           include: ["packages/*/src/**/*.test.ts", "test/quick/**/*.test.ts"],
           testTimeout: 30_000,
+          // Left to itself vitest keeps one CPU free, which of two is half of them.
+          maxWorkers: Math.max(2, availableParallelism() - 1),
           sequence: { groupOrder: 1 },
         },
       },
@@ -37,8 +42,8 @@ export default defineConfig({
           globalSetup: ["test/s3/global-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 120_000,
-          // Both files at once: their time goes into long-polls of 30 s each.
-          maxWorkers: 2,
+          // All four files at once: their time goes into long-polls of 30 s each.
+          maxWorkers: 4,
           sequence: { groupOrder: 2 },
         },
       },
@@ -47,11 +52,25 @@ export default defineConfig({
         test: {
           name: "full",
           include: [`test/{${ALONE}}/**/*.test.ts`],
+          exclude: [...configDefaults.exclude, ...CRASHES],
           globalSetup: ["test/s3/global-setup.ts"],
           testTimeout: 120_000,
           hookTimeout: 600_000,
           fileParallelism: false,
           sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        ...sources,
+        test: {
+          name: "crashes",
+          include: CRASHES,
+          globalSetup: ["test/s3/global-setup.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 600_000,
+          // Two files at once: a start waits for the disk and for its reader in turn, and uses one CPU at a time.
+          maxWorkers: 2,
+          sequence: { groupOrder: 5 },
         },
       },
       {

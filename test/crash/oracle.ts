@@ -1,5 +1,13 @@
 /** The check after a restart: every stream as the server serves it now, against all that was promised before. */
-import { expectStatus, header, isClosed, nextOffset, type StreamClient, type WholeRead } from "../process/http.ts";
+import {
+  expectStatus,
+  header,
+  isClosed,
+  nextOffset,
+  type Reply,
+  type StreamClient,
+  type WholeRead,
+} from "../process/http.ts";
 import { offsetOf, parseOffset, storedBytes } from "../process/stored-bytes.ts";
 import type { History, Slot } from "./history.ts";
 import { Violation, type FixedRange, type Incarnation, type Write } from "./incarnation.ts";
@@ -127,7 +135,7 @@ async function checkLife(
 ): Promise<Write[] | undefined> {
   const first = await client.read(life.path, { offset: "-1" });
   if (first.status === 404 && life.config.fleeting) return undefined;
-  const whole = await client.readAll(life.path, "-1");
+  const whole = await client.readAll(life.path, "-1", first);
   if (whole.next !== tail) life.fail(`HEAD says tail ${tail}, reads end at ${whole.next}`);
   if (whole.closed !== closed) life.fail(`HEAD says closed ${closed}, reads say ${whole.closed}`);
   const absent = verifyContent(history, life, whole.bytes, closed);
@@ -135,15 +143,24 @@ async function checkLife(
     life.fail(`taken back: ${whole.bytes.length} bytes, yet a tail of ${life.tailSeen} was shown`);
   life.observeBytes(0, whole.bytes, life.learn(whole.next, "read"), "read after the restart");
   if (closed) life.observeClosed(whole.bytes.length, "read after the restart");
-  for (const range of life.ranges) await checkFixedRange(client, life, range);
+  for (const range of life.ranges) {
+    // The whole read has asked most of these questions just now, word for word.
+    const asked = whole.chunks.find((chunk) => chunk.from === range.from)?.reply;
+    await checkFixedRange(client, life, range, asked);
+  }
   await checkSamples(client, life, whole, random);
   rememberRanges(life, whole, random);
   return absent;
 }
 
 /** A response that ended below the tail never changes: not its bytes, not its end, not its name. */
-async function checkFixedRange(client: StreamClient, life: Incarnation, range: FixedRange): Promise<void> {
-  const reply = await client.read(life.path, { offset: range.from });
+async function checkFixedRange(
+  client: StreamClient,
+  life: Incarnation,
+  range: FixedRange,
+  asked: Reply | undefined,
+): Promise<void> {
+  const reply = asked ?? (await client.read(life.path, { offset: range.from }));
   if (reply.status === 404 && life.config.fleeting) return;
   expectStatus(reply, `${life.path} from ${range.from}`, 200);
   const next = nextOffset(reply);

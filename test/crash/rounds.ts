@@ -23,6 +23,9 @@ export const ROLLING_ARGS: readonly string[] = [
   "4096",
 ];
 
+/** A server that lives for two seconds would spend a quarter of its CPU on optimising code that it soon takes down with it. */
+const BRIEF_LIFE: readonly string[] = ["--no-opt"];
+
 const SLOTS = 40;
 const RECOVERY_KILL_EVERY = 4;
 /** Of so many rounds one begins with a pause in which every subscription comes to every tail. */
@@ -96,6 +99,7 @@ export class CrashRun {
     return {
       args: ["--data-dir", dataDir, ...storeArgs, ...ROLLING_ARGS, ...SUBSCRIPTION_ARGS],
       env: { ...env, ...extra.env },
+      nodeArgs: BRIEF_LIFE,
       entry: extra.entry ?? entry ?? COLDBROOK_BIN,
     };
   }

@@ -1,6 +1,6 @@
 // The server on a disk whose syncs take up to SYNC_MS_MAX: what waits for its commit waits long enough for a kill to find it there.
 import fs from "node:fs";
-import { main } from "@coldbrook/server";
+import { main } from "../../packages/server/dist/cli/main.js";
 
 const SYNC_MS_MAX = 15;
 const sync = fs.fdatasync;

@@ -16,6 +16,8 @@ export interface ServerOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Script that node runs instead of the command. */
   readonly entry?: string;
+  /** Options of node itself. */
+  readonly nodeArgs?: readonly string[];
   readonly readyBoundMs?: number;
   /** Limit of open files. */
   readonly openFiles?: number;
@@ -52,7 +54,7 @@ export class ServerProcess {
   constructor(options: ServerOptions) {
     const args = [options.entry ?? COLDBROOK_BIN, "serve", "--port", "0", ...options.args];
     this.#readyBoundMs = options.readyBoundMs ?? 60_000;
-    const command = [process.execPath, ...args];
+    const command = [process.execPath, ...(options.nodeArgs ?? []), ...args];
     // The shell's process becomes the server's: its id is ours to end.
     if (options.openFiles !== undefined)
       command.unshift("sh", "-c", 'ulimit -n "$0"; exec "$@"', `${options.openFiles}`);

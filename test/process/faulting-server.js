@@ -1,5 +1,5 @@
 // The server with one fault point that kills it: FAULT_POINT=name:count ends the process at that hit of that point.
-import { main } from "@coldbrook/server";
+import { main } from "../../packages/server/dist/cli/main.js";
 
 const [, name, count] = /^(.+):(\d+)$/.exec(process.env.FAULT_POINT ?? "") ?? [];
 if (name === undefined) throw new Error("FAULT_POINT=name:count is missing");

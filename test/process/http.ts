@@ -226,14 +226,16 @@ export class StreamClient {
   }
 
   /**
-   * Reads chunk after chunk from `offset` until a reply says that it is up to date.
+   * Reads chunk after chunk from `offset` until a reply says that it is up to date. `first` is the reply to the first of these
+   * reads when the caller has it already.
    * @throws Error on any status but 200, on a chunk that neither advances nor ends the read, ConnectionLost
    */
-  async readAll(path: string, offset = "-1"): Promise<WholeRead> {
+  async readAll(path: string, offset = "-1", first?: Reply): Promise<WholeRead> {
     const chunks: Chunk[] = [];
     let from = offset;
     while (chunks.length < CHUNKS_MAX) {
-      const reply = expectStatus(await this.read(path, { offset: from }), `read ${path} from ${from}`, 200);
+      const answer = chunks.length === 0 && first !== undefined ? first : await this.read(path, { offset: from });
+      const reply = expectStatus(answer, `read ${path} from ${from}`, 200);
       const next = nextOffset(reply);
       chunks.push({ from, next, bytes: storedBytes(header(reply, "content-type"), reply.body), reply });
       if (header(reply, "stream-up-to-date") === "true") {

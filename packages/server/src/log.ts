@@ -1,14 +1,19 @@
 /** The operator's log: a line of JSON each on stderr, or readable lines on a terminal. Never request bodies or credentials. */
 import { pino } from "pino";
-import type { Logger } from "pino";
-import pretty from "pino-pretty";
+import type { DestinationStream, Logger } from "pino";
 
 export type Log = Pick<Logger, "info" | "warn" | "error" | "fatal">;
 
-export function openLog(): Log {
+export async function openLog(): Promise<Log> {
   const options = { base: { pid: process.pid }, timestamp: () => `,"time":"${new Date().toISOString()}"` };
-  if (process.stderr.isTTY) return pino(options, pretty({ destination: 2, sync: true, ignore: "pid" }));
-  return pino(options, pino.destination({ dest: 2, sync: true }));
+  const log: Log = pino(options, await destination());
+  return log;
 }
 
 export const SILENT: Log = pino({ level: "silent" });
+
+async function destination(): Promise<DestinationStream> {
+  if (!process.stderr.isTTY) return pino.destination({ dest: 2, sync: true });
+  const { default: pretty } = await import("pino-pretty");
+  return pretty({ destination: 2, sync: true, ignore: "pid" });
+}

@@ -5,7 +5,7 @@ export * from "./object-store/directory.ts";
 export * from "./object-store/memory.ts";
 export * from "./object-store/open.ts";
 export * from "./object-store/probe.ts";
-export * from "./object-store/s3.ts";
+export type * from "./object-store/s3.ts";
 export * from "./read-roll.ts";
 export * from "./roller.ts";
 export * from "./single-flight.ts";

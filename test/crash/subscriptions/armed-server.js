@@ -1,5 +1,5 @@
 // As ../../process/faulting-server.js, but hits count only from SIGUSR2 on, so that the server can be made ready before.
-import { main } from "@coldbrook/server";
+import { main } from "../../../packages/server/dist/cli/main.js";
 
 const [, name, count] = /^(.+):(\d+)$/.exec(process.env.FAULT_POINT ?? "") ?? [];
 if (name === undefined) throw new Error("FAULT_POINT=name:count is missing");

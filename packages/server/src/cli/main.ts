@@ -52,7 +52,7 @@ const COMMANDS: Readonly<Record<string, (settings: Settings, options: MainOption
 async function serve(settings: Settings, options: MainOptions): Promise<number> {
   const { startColdbrook } = await import("../compose.ts");
   const { openLog } = await import("../log.ts");
-  const log = openLog();
+  const log = await openLog();
   // Before anyone can know that the server runs, so that no signal ends it by default.
   const signalled = new Promise<string>((resolve) => {
     for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => resolve(name));

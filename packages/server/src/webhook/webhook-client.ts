@@ -9,8 +9,7 @@
  * - the proxy variables of the environment are not used: a proxy would resolve names on its own.
  */
 import PQueue from "p-queue";
-import { Agent } from "undici";
-import type { Dispatcher } from "undici";
+import type { Agent, Dispatcher } from "undici";
 import { DeliveryFault, faultOf } from "./delivery-fault.ts";
 import type { WebhookFailure } from "./delivery-fault.ts";
 import { dialAny, dnsLookup, PinnedConnector } from "./pinned-connector.ts";
@@ -126,7 +125,8 @@ export class WebhookClient {
   readonly #allowLoopback: boolean;
   readonly #limits: WebhookLimits;
   readonly #connector: PinnedConnector;
-  readonly #agent: Agent;
+  /** Made for the first delivery: many servers never have one, and its module would slow each of their starts. */
+  #agent: Promise<Agent> | null = null;
   readonly #total: PQueue;
   readonly #lanes: Map<string, Lane> = new Map();
   readonly #attempts: Set<Attempt> = new Set();
@@ -144,19 +144,6 @@ export class WebhookClient {
       tlsCa: options.tlsCa,
     });
     this.#total = new PQueue({ concurrency: limits.concurrency });
-    this.#agent = new Agent({
-      connect: this.#connector.connect,
-      connections: limits.perHostConcurrency,
-      pipelining: 1,
-      maxOrigins: limits.hostsMax,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      keepAliveMaxTimeout: KEEP_ALIVE_MS,
-      clientTtl: CONNECTION_AGE_MS,
-      headersTimeout: limits.headersMs,
-      bodyTimeout: limits.headersMs,
-      maxHeaderSize: limits.responseHeaderBytesMax,
-      maxResponseSize: limits.responseBytesMax,
-    });
   }
 
   /** Deliveries under way or waiting. */
@@ -190,7 +177,7 @@ export class WebhookClient {
     const stopping = new DeliveryFault("aborted", "the server is stopping");
     for (const attempt of this.#attempts) attempt.stop(stopping);
     this.#connector.close();
-    await this.#agent.destroy();
+    await (await this.#agent)?.destroy();
   }
 
   async #admit(request: WebhookRequest, attempt: Attempt): Promise<WebhookAnswer> {
@@ -237,8 +224,28 @@ export class WebhookClient {
     if (lane.count === 0) this.#lanes.delete(host);
   }
 
+  async #openAgent(): Promise<Agent> {
+    const { Agent } = await import("undici");
+    const limits = this.#limits;
+    return new Agent({
+      connect: this.#connector.connect,
+      connections: limits.perHostConcurrency,
+      pipelining: 1,
+      maxOrigins: limits.hostsMax,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      keepAliveMaxTimeout: KEEP_ALIVE_MS,
+      clientTtl: CONNECTION_AGE_MS,
+      headersTimeout: limits.headersMs,
+      bodyTimeout: limits.headersMs,
+      maxHeaderSize: limits.responseHeaderBytesMax,
+      maxResponseSize: limits.responseBytesMax,
+    });
+  }
+
   async #exchange(url: URL, request: WebhookRequest, signal: AbortSignal): Promise<WebhookAnswer> {
-    const response = await this.#agent.request({
+    const agent = await (this.#agent ??= this.#openAgent());
+    signal.throwIfAborted();
+    const response = await agent.request({
       origin: url.origin,
       path: `${url.pathname}${url.search}`,
       method: "POST",

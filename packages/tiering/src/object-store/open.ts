@@ -3,7 +3,6 @@ import type { ObjectStore } from "@coldbrook/core";
 import { DirectoryObjectStore } from "./directory.ts";
 import { isStorePrefix } from "./key.ts";
 import { MemoryObjectStore } from "./memory.ts";
-import { S3ObjectStore } from "./s3.ts";
 
 export interface OpenObjectStoreOptions {
   /** A relative `file:` path starts here. */
@@ -20,7 +19,7 @@ const BUCKET = /^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/;
 export async function openObjectStore(spec: string, options: OpenObjectStoreOptions): Promise<ObjectStore> {
   if (spec === "memory:") return new MemoryObjectStore();
   if (spec.startsWith("file:")) return await openDirectory(spec.slice("file:".length), options.dataDir);
-  if (spec.startsWith("s3://")) return openS3(spec.slice("s3://".length));
+  if (spec.startsWith("s3://")) return await openS3(spec.slice("s3://".length));
   throw new Error(`${shown(spec)} is not an object store: write ${FORMS}`);
 }
 
@@ -35,7 +34,7 @@ async function openDirectory(path: string, dataDir: string): Promise<ObjectStore
   return store;
 }
 
-function openS3(rest: string): ObjectStore {
+async function openS3(rest: string): Promise<ObjectStore> {
   const slash = rest.indexOf("/");
   const bucket = slash < 0 ? rest : rest.slice(0, slash);
   const prefix = slash < 0 ? "" : rest.slice(slash + 1).replace(/\/$/, "");
@@ -46,6 +45,8 @@ function openS3(rest: string): ObjectStore {
   if (prefix !== "" && !isStorePrefix(prefix)) {
     throw new Error(`the prefix of s3://${bucket} may only hold A-Z a-z 0-9 . _ - and single slashes between names`);
   }
+  // The SDK takes longer to load than all the rest, and only a bucket needs it.
+  const { S3ObjectStore } = await import("./s3.ts");
   return new S3ObjectStore({ bucket, prefix });
 }
 
