@@ -103,6 +103,12 @@ describe("the command line", () => {
     expect(code).toBe(2);
   });
 
+  test("the version is that of the package", async () => {
+    const { code, stdout, stderr } = await run(["--version"]);
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
   test("every command has help with its example", async () => {
     for (const spec of COMMANDS) {
       const { code, stdout, stderr } = await run([...spec.name.split(" "), "--help"]);

@@ -1,4 +1,5 @@
 /** Arguments to a command, and a command's end to an exit code and at most one line on standard error. */
+import { readFileSync } from "node:fs";
 import { Command, CommanderError, Option } from "commander";
 import { CLIENT_OPTIONS, readClientSettings, redact } from "./client-settings.ts";
 import { OptionValues } from "./command-spec.ts";
@@ -50,6 +51,7 @@ type Execute = (spec: CommandSpec, operands: readonly string[], options: OptionV
 function buildProgram(name: ProgramName, execute: Execute, world: TerminalStreams): Command {
   const program = configured(new Command(name), world)
     .description("durable streams: a server, and a client for any server of the protocol")
+    .version(versionOf(new URL("../../../package.json", import.meta.url)), "--version", "show the version")
     .addHelpText("after", () => overview(name));
   for (const option of CLIENT_OPTIONS) program.addOption(optionOf(option));
   for (const spec of COMMANDS) {
@@ -69,6 +71,11 @@ function buildProgram(name: ProgramName, execute: Execute, world: TerminalStream
     parent.addCommand(command);
   }
   return program;
+}
+
+function versionOf(packageFile: URL): string {
+  const { version } = JSON.parse(readFileSync(packageFile, "utf8")) as { readonly version: string };
+  return version;
 }
 
 function nounCommand(program: Command, noun: string, world: TerminalStreams): Command {
