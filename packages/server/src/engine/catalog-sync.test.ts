@@ -29,6 +29,31 @@ describe("the catalog's copy", () => {
     expect(shard.engine.stats.unsaved).toBe(0);
   });
 
+  test("is written in order of neighbourhood, whatever order the streams changed in", async () => {
+    await using shard = await Shard.create();
+    const names = Array.from({ length: 1_000 }, (_, i) => `s/${i}`);
+    for (const name of names) await shard.create(name, "x");
+    await shard.engine.sync.save();
+    const put = vi.spyOn(shard.catalog.streams, "put");
+    await Promise.all(names.map((_, i) => shard.append(names[(i * 389) % names.length]!, "y")));
+    await shard.engine.sync.save();
+    const hoods = put.mock.calls.map(([state]) => Math.floor(state.identity.id / 256));
+    expect(hoods).toHaveLength(names.length);
+    expect(hoods).toEqual(hoods.toSorted((a, b) => a - b));
+  });
+
+  test("knows a name's new stream, though others near it changed before the old one was deleted", async () => {
+    await using shard = await Shard.create();
+    await shard.create("a", "old");
+    for (let i = 0; i < 300; i++) await shard.create(`s/${i}`, "x");
+    await shard.engine.sync.save();
+    await shard.append("s/299", "y");
+    await shard.engine.remove("a");
+    await shard.create("a", "new");
+    await shard.engine.sync.save();
+    expect(shard.catalog.streams.find("a")).toBe(shard.engine.find("a")!.state.identity.id);
+  });
+
   test("holds no pending state", async () => {
     await using shard = await Shard.create();
     await shard.create("a", "one");

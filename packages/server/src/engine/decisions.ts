@@ -22,6 +22,9 @@ export interface DecisionPorts {
   readonly clock: Clock;
 }
 
+/** Runs things in this turn of the event loop, behind what is being done. */
+const SOON: Promise<void> = Promise.resolve();
+
 export class Decisions {
   readonly #ports: DecisionPorts;
 
@@ -29,16 +32,29 @@ export class Decisions {
     this.#ports = ports;
   }
 
-  async later<T>(path: string, decide: Decide<T>): Promise<T> {
-    for (;;) {
-      const attempt = this.#attempt(path, decide);
-      if (attempt instanceof Batch) {
-        await durable(attempt);
-        continue;
-      }
-      if (attempt.batch !== null) await durable(attempt.batch);
-      return attempt.answer();
-    }
+  /** One promise an operation and little else that must be collected: this is the way of every append. */
+  later<T>(path: string, decide: Decide<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const answer = (decision: Decision<T>): void => {
+        try {
+          resolve(decision.answer());
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      const attempt = (): void => {
+        try {
+          const attempted = this.#attempt(path, decide);
+          // Not inside of the commit that it waited for: what it enqueues could be committed there and then, and so on.
+          if (attempted instanceof Batch) attempted.whenDurable(() => void SOON.then(attempt));
+          else if (attempted.batch === null) answer(attempted);
+          else attempted.batch.whenDurable(() => answer(attempted));
+        } catch (error) {
+          reject(error as Error);
+        }
+      };
+      attempt();
+    });
   }
 
   /** @throws Error where commits must be awaited */

@@ -18,10 +18,9 @@ import type { EnqueuedSubscription, LinkEntry, Subscription } from "../subscript
 import type { SubscriptionBook } from "../subscriptions/subscription-book.ts";
 import type { Batch } from "../wal/group-commit.ts";
 import type { Wal } from "../wal/wal.ts";
-import type { Enqueued, EnqueuedAppend, StreamFrame } from "./enqueued.ts";
+import type { Enqueued, EnqueuedAppend } from "./enqueued.ts";
 import type { ForkLinks } from "./fork-links.ts";
 import { Stream } from "./stream.ts";
-import type { OpenAppend } from "./stream.ts";
 import type { StreamTable } from "./stream-table.ts";
 
 /** Appends of one stream join one frame up to this size. */
@@ -141,24 +140,26 @@ export class FrameQueue {
     const { stored, lengths } = framed;
     this.#enqueuedBytes += stored.length;
     this.#ports.forks.add(identity);
-    const enqueued = this.#enqueue(
-      new Stream(state, null, "new"),
-      { kind: "create", stream: id, atMs: now, path, config, lineage, closed, start, lengths, payload: [stored] },
-      state,
-    );
-    this.#ports.subscriptions.created(enqueued.owner, stored.length, now);
+    const owner = new Stream(state, null, "new");
+    const what = { path, config, lineage, closed, start, lengths, payload: [stored] };
+    const batch = this.#ports.wal().open;
+    const enqueued: Enqueued = { kind: "create", stream: id, atMs: now, ...what, owner, next: state, batch };
+    this.#enqueue(enqueued);
+    this.#ports.subscriptions.created(owner, stored.length, now);
     return enqueued;
   }
 
   touch(stream: Stream, now: number): void {
     const id = stream.pending.identity.id;
-    this.#enqueue(stream, { kind: "touch", stream: id, atMs: now }, { ...stream.pending, touchedAtMs: now });
+    const next = { ...stream.pending, touchedAtMs: now };
+    this.#enqueue({ kind: "touch", stream: id, atMs: now, owner: stream, next, batch: this.#ports.wal().open });
   }
 
   softDelete(stream: Stream, reason: "request" | "expired"): Batch {
     const { id } = stream.pending.identity;
-    const frame: StreamFrame = { kind: "soft-delete", stream: id, atMs: this.#ports.clock(), reason };
-    const { batch } = this.#enqueue(stream, frame, { ...stream.pending, softDeleted: true });
+    const next = { ...stream.pending, softDeleted: true };
+    const batch = this.#ports.wal().open;
+    this.#enqueue({ kind: "soft-delete", stream: id, atMs: this.#ports.clock(), reason, owner: stream, next, batch });
     this.#ports.subscriptions.gone(stream);
     return batch;
   }
@@ -220,26 +221,28 @@ export class FrameQueue {
 
   #delete(stream: Stream, reason: "request" | "expired"): Batch {
     const { identity } = stream.pending;
-    const frame: StreamFrame = { kind: "delete", stream: identity.id, atMs: this.#ports.clock(), reason };
+    const next = { ...stream.pending, deleted: true };
+    const batch = this.#ports.wal().open;
     this.#ports.forks.remove(identity);
-    const { batch } = this.#enqueue(stream, frame, { ...stream.pending, deleted: true });
+    const atMs = this.#ports.clock();
+    this.#enqueue({ kind: "delete", stream: identity.id, atMs, reason, owner: stream, next, batch });
     this.#ports.subscriptions.gone(stream);
     return batch;
   }
 
-  #enqueue(stream: Stream, frame: StreamFrame, next: StreamState): Enqueued {
-    const { id, path } = stream.pending.identity;
-    if (stream.pending.deleted) throw new Error(`stream ${id} "${path}": a ${frame.kind} after its delete`);
+  #enqueue(frame: Enqueued): void {
+    const { owner, next, batch } = frame;
+    if (owner.pending.deleted) {
+      const { id, path } = owner.pending.identity;
+      throw new Error(`stream ${id} "${path}": a ${frame.kind} after its delete`);
+    }
     // What was appended before this frame must not grow after it.
-    stream.openAppend = null;
-    const batch = this.#ports.wal().open;
-    const enqueued: Enqueued = Object.assign(frame, { owner: stream, next, batch });
-    batch.frames.push(enqueued);
-    stream.pending = next;
-    stream.lastBatch = batch;
-    this.#ports.table.pin(stream);
+    owner.openAppend = null;
+    batch.frames.push(frame);
+    owner.pending = next;
+    owner.lastBatch = batch;
+    this.#ports.table.pin(owner);
     this.#ports.wal().schedule();
-    return enqueued;
   }
 
   #joinable(stream: Stream, bytes: number): EnqueuedAppend | null {
@@ -251,7 +254,7 @@ export class FrameQueue {
 
   #openAppend(stream: Stream, { stored, lengths }: Framed, now: number): EnqueuedAppend {
     const { pending } = stream;
-    const frame: OpenAppend = {
+    const open: EnqueuedAppend = {
       kind: "append",
       stream: pending.identity.id,
       atMs: now,
@@ -264,8 +267,11 @@ export class FrameQueue {
       closed: false,
       closedBy: null,
       bytes: stored.length,
+      owner: stream,
+      next: pending,
+      batch: this.#ports.wal().open,
     };
-    const open = this.#enqueue(stream, frame, pending) as EnqueuedAppend;
+    this.#enqueue(open);
     stream.openAppend = open;
     return open;
   }

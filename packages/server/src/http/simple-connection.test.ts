@@ -1,5 +1,5 @@
-import { connect } from "node:net";
-import type { Socket } from "node:net";
+import { connect, createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { PIPELINED_REQUESTS_MAX } from "@coldbrook/core";
@@ -7,6 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startColdbrook } from "../compose.ts";
 import type { Coldbrook } from "../compose.ts";
 import { readSettings } from "../settings.ts";
+import { SimpleConnection } from "./simple-connection.ts";
+import type { SimplePorts } from "./simple-connection.ts";
 
 const PATH = "/v1/stream/a";
 
@@ -268,4 +270,26 @@ describe("a server that stops", () => {
     expect(connection.statuses.slice(0, 1)).toEqual([204]);
     expect(connection.statuses.slice(1).every((status) => status === 503)).toBe(true);
   });
+});
+
+test("an answer's body leaves as UTF-8, as long as it says", async () => {
+  const detail = "\u00e9 and \u20ac and \u{1f600}";
+  const ports: SimplePorts = {
+    serve: (_request, _socket, answer) => {
+      queueMicrotask(() => answer({ status: 400, code: "bad-request", detail }));
+      return true;
+    },
+    handOver: (socket) => socket.destroy(),
+    keepAliveMs: 1000,
+  };
+  const server = createServer((socket) => new SimpleConnection(socket, ports, () => undefined)).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const connection = new Connection(`http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  connection.socket.write(post("x"));
+  const { text } = await connection.answers(1);
+  const body = Buffer.from(text.slice(text.indexOf("\r\n\r\n") + 4), "latin1");
+  expect(JSON.parse(body.toString("utf8"))).toMatchObject({ detail });
+  expect(text).toContain(`Content-Length: ${body.length}\r\n`);
+  connection.socket.destroy();
+  server.close();
 });

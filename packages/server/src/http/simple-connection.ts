@@ -11,12 +11,15 @@ import { PIPELINED_REQUESTS_MAX } from "@coldbrook/core";
 import { COMMON, partsOf } from "./answer.ts";
 import type { Answer } from "./answer.ts";
 import { InProcessSocket } from "./in-process-socket.ts";
-import { readSimpleRequest } from "./simple-request.ts";
+import { HeaderMemory, readSimpleRequest } from "./simple-request.ts";
 import type { SimpleMethod, SimpleRequest } from "./simple-request.ts";
 
 export interface SimplePorts {
-  /** Begins to serve the request; null when it is not one for here, and then nothing has happened. Never rejects, never closes. */
-  readonly serve: (request: SimpleRequest, socket: Socket) => Promise<Answer> | null;
+  /**
+   * Begins to serve the request, and calls `answer` once, later. False when it is not one for here, and then nothing has happened.
+   * No answer closes the connection.
+   */
+  readonly serve: (request: SimpleRequest, socket: Socket, answer: (answer: Answer) => void) => boolean;
   /** Takes the socket over. What was read from it and not served is put back into it. */
   readonly handOver: (socket: Socket | InProcessSocket) => void;
   readonly keepAliveMs: number;
@@ -24,7 +27,7 @@ export interface SimplePorts {
 
 interface Slot {
   readonly method: SimpleMethod;
-  /** The whole response; null until it is known. */
+  /** The whole response, one character a byte; null until it is known. */
   text: string | null;
 }
 
@@ -39,6 +42,7 @@ export class SimpleConnection {
   readonly #closed: () => void;
   /** Requests under way, oldest first. */
   readonly #slots: Slot[] = [];
+  readonly #headers: HeaderMemory = new HeaderMemory();
   /** Read and not served yet. */
   #unread: Buffer = NOTHING;
   /** The next request is not for here: the socket goes as soon as the responses under way are gone. */
@@ -98,7 +102,7 @@ export class SimpleConnection {
     let at = 0;
     let isBlocked = false;
     while (at < this.#unread.length && !this.#leaves && !isBlocked) {
-      const request = readSimpleRequest(this.#unread, at);
+      const request = readSimpleRequest(this.#unread, at, this.#headers);
       if (request === "incomplete" && !(isLast && at === 0) && !this.#inputEnded) break;
       if (typeof request === "string") this.#leaves = true;
       else if (!this.#isFreeFor(request.method)) isBlocked = true;
@@ -116,15 +120,13 @@ export class SimpleConnection {
 
   #begin(request: SimpleRequest): boolean {
     const { method } = request;
-    const answering = this.#ports.serve(request, this.#socket);
-    if (answering === null) return false;
     const slot: Slot = { method, text: null };
-    this.#slots.push(slot);
-    answering.then((answer) => {
+    const isBegun = this.#ports.serve(request, this.#socket, (answer) => {
       slot.text = responseText(answer, method, this.#ports.keepAliveMs);
       if (this.#slots[0] === slot) this.#flush();
     });
-    return true;
+    if (isBegun) this.#slots.push(slot);
+    return isBegun;
   }
 
   /** Sends what is answered up to the first request that is not, and goes on with what had to wait for that. */
@@ -134,7 +136,7 @@ export class SimpleConnection {
     for (; sent < this.#slots.length && this.#slots[sent]!.text !== null; sent += 1) text += this.#slots[sent]!.text!;
     this.#slots.splice(0, sent);
     if (this.#socket.destroyed) return;
-    this.#socket.write(text, "utf8");
+    this.#socket.write(text, "latin1");
     if (this.#slots.length === 0) this.#goOn();
   }
 
@@ -188,28 +190,29 @@ export class SimpleConnection {
   }
 }
 
-let second = 0;
-let date = "";
-
-/** As HTTP wants it, made once a second. */
-function dateNow(): string {
-  const now = Math.floor(Date.now() / 1000);
-  if (now !== second) {
-    second = now;
-    date = new Date(now * 1000).toUTCString();
-  }
-  return date;
-}
-
 const COMMON_TEXT = linesOf(COMMON);
 
+let endSecond = 0;
+let endKeepAliveMs = 0;
+let end = "";
+
+/** The end of every head, which is the same for a second: the date is in it. */
+function headEnd(keepAliveMs: number): string {
+  const now = Math.floor(Date.now() / 1000);
+  if (now !== endSecond || keepAliveMs !== endKeepAliveMs) {
+    endSecond = now;
+    endKeepAliveMs = keepAliveMs;
+    const date = new Date(now * 1000).toUTCString();
+    end = `${COMMON_TEXT}Date: ${date}\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${keepAliveMs / 1000}\r\n\r\n`;
+  }
+  return end;
+}
+
+/** One character a byte. */
 function responseText(answer: Answer, method: SimpleMethod, keepAliveMs: number): string {
   const { headers, body } = partsOf(answer);
-  return (
-    `HTTP/1.1 ${answer.status} ${http.STATUS_CODES[answer.status]!}\r\n${linesOf(headers)}${COMMON_TEXT}` +
-    `Date: ${dateNow()}\r\nConnection: keep-alive\r\nKeep-Alive: timeout=${keepAliveMs / 1000}\r\n\r\n` +
-    (method === "HEAD" ? "" : body)
-  );
+  const head = `HTTP/1.1 ${answer.status} ${http.STATUS_CODES[answer.status]!}\r\n${linesOf(headers)}${headEnd(keepAliveMs)}`;
+  return method === "HEAD" || body === "" ? head : head + Buffer.from(body, "utf8").toString("latin1");
 }
 
 function linesOf(headers: readonly string[]): string {

@@ -4,12 +4,13 @@ import * as fc from "fast-check";
 import { HEADER_BYTES_MAX, HEADER_COUNT_MAX, SIMPLE_BODY_BYTES_MAX } from "@coldbrook/core";
 import { describe, expect, test } from "vitest";
 import { InProcessSocket } from "./in-process-socket.ts";
-import { readSimpleRequest } from "./simple-request.ts";
+import { HeaderMemory, readSimpleRequest } from "./simple-request.ts";
+import type { SimpleRequest } from "./simple-request.ts";
 
 const REQUEST = "POST /v1/stream/a HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc";
 
-function read(text: string, at = 0): ReturnType<typeof readSimpleRequest> {
-  return readSimpleRequest(Buffer.from(text, "latin1"), at);
+function read(text: string, at = 0, memory = new HeaderMemory()): ReturnType<typeof readSimpleRequest> {
+  return readSimpleRequest(Buffer.from(text, "latin1"), at, memory);
 }
 
 function withHeader(line: string): string {
@@ -59,8 +60,34 @@ describe("a simple request", () => {
   });
 });
 
+describe("on a connection that brought requests before, a request", () => {
+  test("with the same header lines shares their headers, whatever else differs", () => {
+    const memory = new HeaderMemory();
+    const first = read(REQUEST, 0, memory) as SimpleRequest;
+    const second = read(REQUEST.replace("POST", "PUT").replace("/a ", "/b ").replace("abc", "def"), 0, memory);
+    expect(second).toMatchObject({ method: "PUT", target: "/v1/stream/b" });
+    expect((second as SimpleRequest).headers).toBe(first.headers);
+  });
+
+  test("is read as it would be on a new one", () => {
+    const lines = fc.array(
+      fc.constantFrom("Host: x", "X-A: b", "X-A: c", "Connection: close", "Content-Length: 3", "X:\t"),
+    );
+    fc.assert(
+      fc.property(fc.array(lines, { maxLength: 6 }), (requests) => {
+        const memory = new HeaderMemory();
+        for (const request of requests) {
+          const text = `POST /v1/stream/a HTTP/1.1\r\n${request.map((line) => `${line}\r\n`).join("")}\r\nabc`;
+          expect(read(text, 0, memory)).toEqual(read(text));
+        }
+      }),
+    );
+  });
+});
+
 describe("left to the general parser is a request", () => {
   const others: readonly (readonly [string, string])[] = [
+    ["without any header", "POST /v1/stream/a HTTP/1.1\r\n\r\n"],
     ["of another method", REQUEST.replace("POST", "GET")],
     ["of a method in lower case", REQUEST.replace("POST", "post")],
     ["of HTTP/1.0", REQUEST.replace("1.1", "1.0")],

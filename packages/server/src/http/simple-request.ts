@@ -8,12 +8,29 @@ import { HEADER_BYTES_MAX, HEADER_COUNT_MAX, SIMPLE_BODY_BYTES_MAX } from "@cold
 /** Those whose answers are whole when they begin. */
 export type SimpleMethod = "POST" | "PUT" | "DELETE" | "HEAD";
 
+export type SimpleHeaders = Readonly<Record<string, string>>;
+
+/** The headers that a connection brought last: most clients send the same lines again and again. */
+export class HeaderMemory {
+  #lines: string | null = null;
+  #headers: SimpleHeaders | null = null;
+
+  /** The headers of these lines, each with its end; null when they are not for here. */
+  read(lines: string): SimpleHeaders | null {
+    if (lines !== this.#lines) {
+      this.#headers = readHeaders(lines);
+      this.#lines = lines;
+    }
+    return this.#headers;
+  }
+}
+
 export interface SimpleRequest {
   readonly method: SimpleMethod;
   /** In origin form, visible ASCII. */
   readonly target: string;
-  /** By name in lower case. */
-  readonly headers: Readonly<Record<string, string>>;
+  /** By name in lower case. Requests with the same lines may share one object. */
+  readonly headers: SimpleHeaders;
   /** A view of the bytes that it was read from. */
   readonly body: Uint8Array;
   /** Head and body together. */
@@ -40,7 +57,11 @@ const NOT_SIMPLE: ReadonlySet<string> = new Set([
 const END = Buffer.from("\r\n\r\n");
 
 /** The request that begins at `at`; "incomplete" when its end is not among the bytes and may still come. */
-export function readSimpleRequest(bytes: Buffer, at: number): SimpleRequest | "incomplete" | "other" {
+export function readSimpleRequest(
+  bytes: Buffer,
+  at: number,
+  memory: HeaderMemory,
+): SimpleRequest | "incomplete" | "other" {
   const end = bytes.indexOf(END, at);
   if (end < 0) return bytes.length - at > HEADER_BYTES_MAX ? "other" : "incomplete";
   const bodyAt = end + END.length;
@@ -48,7 +69,7 @@ export function readSimpleRequest(bytes: Buffer, at: number): SimpleRequest | "i
   const head = bytes.toString("latin1", at, end + 2);
   const line = REQUEST_LINE.exec(head);
   if (line === null) return "other";
-  const headers = readHeaders(head, line[0].length);
+  const headers = memory.read(head.slice(line[0].length));
   if (headers === null) return "other";
   const length = headers["content-length"] ?? "0";
   if (!LENGTH.test(length)) return "other";
@@ -61,12 +82,12 @@ export function readSimpleRequest(bytes: Buffer, at: number): SimpleRequest | "i
 }
 
 /** Null when there is more to them than names and values. */
-function readHeaders(head: string, from: number): Record<string, string> | null {
+function readHeaders(lines: string): SimpleHeaders | null {
   const headers: Record<string, string> = Object.create(null) as Record<string, string>;
-  HEADER_LINE.lastIndex = from;
+  HEADER_LINE.lastIndex = 0;
   let count = 0;
-  while (HEADER_LINE.lastIndex < head.length) {
-    const line = HEADER_LINE.exec(head);
+  while (HEADER_LINE.lastIndex < lines.length) {
+    const line = HEADER_LINE.exec(lines);
     if (line === null) return null;
     const name = line[1]!.toLowerCase();
     if (name in headers || NOT_SIMPLE.has(name)) return null;

@@ -41,7 +41,7 @@ export class SimpleRequests {
   standBefore(server: Server): void {
     const [handle] = server.listeners("connection") as ((socket: unknown) => void)[];
     const ports: SimplePorts = {
-      serve: (request, socket) => this.#serve(request, socket),
+      serve: (request, socket, answer) => this.#serve(request, socket, answer),
       handOver: (socket) => handle!.call(server, socket),
       keepAliveMs: this.#ports.keepAliveMs,
     };
@@ -63,17 +63,16 @@ export class SimpleRequests {
     for (const connection of this.#connections) connection.destroy();
   }
 
-  #serve(request: SimpleRequest, socket: Socket): Promise<Answer> | null {
+  #serve(request: SimpleRequest, socket: Socket, answer: (answer: Answer) => void): boolean {
     const { method, target } = request;
     const context = this.#ports.context();
     const path = context === null ? null : this.#pathOf(target);
-    if (context === null || path === null) return null;
+    if (context === null || path === null) return false;
     const answering = begin(context, path, request, socket);
-    if (answering === null) return null;
-    return answering.catch((error: unknown) => {
-      // The body is read, so the connection can go on.
-      return { ...this.#ports.fault(error, method, target), close: false };
-    });
+    if (answering === null) return false;
+    // The body is read, so the connection can go on.
+    answering.then(answer, (error: unknown) => answer({ ...this.#ports.fault(error, method, target), close: false }));
+    return true;
   }
 
   /** Null when it is not just a stream's. */
