@@ -1,9 +1,10 @@
 /**
- * Module hooks: what the server imports that is not deterministic is resolved to a shim, bounds
+ * Module hooks: what the server imports that is not deterministic is resolved to a shim, what it loads late is loaded early, bounds
  * are made small, and a planted bug is applied to the text of the one file that it names. Only files below packages/<name>/dist are touched.
  */
 import type { LoadHook, ResolveHook } from "node:module";
 import { applyBound, BOUNDS } from "./bounds.ts";
+import { importEarly } from "./early-imports.ts";
 import type { Patch } from "./planted/patch.ts";
 import { applyPatch } from "./planted/patch.ts";
 
@@ -42,12 +43,13 @@ export const load: LoadHook = async (url, context, next) => {
   const loaded = await next(url, context);
   if (!url.startsWith(data.packages)) return loaded;
   const file = url.slice(data.packages.length);
+  if (!file.includes("/dist/")) return loaded;
   const patches = data.patches.filter((patch) => patch.file === file);
   const bounds = BOUNDS.filter((bound) => bound.file === file);
-  if (patches.length + bounds.length === 0) return loaded;
   const { source } = loaded;
   if (source === undefined || source === null) throw new Error(`${url} has no text to patch`);
   let text = typeof source === "string" ? source : Buffer.from(source as Uint8Array).toString("utf8");
+  text = importEarly(file, text);
   for (const patch of patches) text = applyPatch(patch, text);
   for (const bound of bounds) text = applyBound(bound, text);
   return { ...loaded, source: text };
