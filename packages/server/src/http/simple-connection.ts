@@ -152,7 +152,7 @@ export class SimpleConnection {
   #sayEnd(): void {
     this.#ends = true;
     this.#socket.setTimeout(LINGER_MS);
-    this.#socket.end();
+    if (!this.#socket.writableEnded) this.#socket.end();
     this.#socket.resume();
   }
 
