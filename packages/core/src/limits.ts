@@ -34,7 +34,7 @@ export const CHUNK_MEMORY_BYTES_MAX: number = 96 * 1024 * 1024;
 /** Verified ranges of sealed objects kept in memory. */
 export const COLD_MEMORY_BYTES_MAX: number = 32 * 1024 * 1024;
 /** What is fetched for readers that follow a stream, before they ask for it: bytes in all, and of one GET. */
-export const READ_AHEAD_BYTES_MAX: number = 32 * 1024 * 1024;
+export const READ_AHEAD_BYTES_MAX: number = 64 * 1024 * 1024;
 export const READ_AHEAD_WINDOW_BYTES_MAX: number = 4 * 1024 * 1024;
 export const READ_AHEAD_WINDOWS_MAX = 64;
 /** Of what was fetched so, the part that nobody has taken yet or ever will: as a share of all that was read. */

@@ -12,10 +12,12 @@ import {
   S3Client,
 } from "@aws-sdk/client-s3";
 import { ObjectStoreError, type Clock, type ObjectStore, type Random } from "@coldbrook/core";
-import { NodeHttpHandler } from "@smithy/node-http-handler";
+import { AnsweredHandler, WholeBody, type AnsweredOptions } from "./answered-handler.ts";
 import { contentMd5, exactBody, type ObjectBody } from "./body.ts";
 import { checkKey, checkListPrefix, checkRange } from "./key.ts";
+import { RangeGets } from "./range-gets.ts";
 import { withRetry, type Attempt, type RetryPolicy } from "./retry.ts";
+import { SignedGets } from "./signed-gets.ts";
 import { isTaken, judgeS3Fault, WrongLength } from "./s3-fault.ts";
 
 /** Times in milliseconds. What is left out comes from the SDK's standard chain: environment, profile, role. */
@@ -25,7 +27,7 @@ export interface S3ObjectStoreOptions {
   readonly prefix: string;
   readonly endpoint?: string;
   readonly region?: string;
-  /** Connections at once. Default 64. */
+  /** Connections at once that read ranges, and at most as many for everything else. Default 64. */
   readonly socketsMax?: number;
   /** Default 3,000. */
   readonly connectTimeoutMs?: number;
@@ -66,6 +68,9 @@ export class S3ObjectStore implements ObjectStore {
   readonly #retry: RetryPolicy;
   readonly #requestTimeoutMs: number;
   readonly #closing: AbortController = new AbortController();
+  readonly #handler: AnsweredHandler;
+  readonly #ranges: RangeGets;
+  readonly #gets: SignedGets;
   #client: Promise<S3Client> | undefined;
 
   constructor(options: S3ObjectStoreOptions) {
@@ -73,6 +78,13 @@ export class S3ObjectStore implements ObjectStore {
     this.#prefix = options.prefix === "" ? "" : `${options.prefix}/`;
     this.name = `s3://${options.bucket}${options.prefix === "" ? "" : `/${options.prefix}`}`;
     this.#requestTimeoutMs = options.requestTimeoutMs ?? 10_000;
+    const { socketsMax = 64, connectTimeoutMs = 3_000 } = options;
+    const silenceMs = this.#requestTimeoutMs;
+    const sockets = { keepAlive: true, maxSockets: socketsMax, scheduling: "lifo" } as const;
+    const agents = { httpAgent: new HttpAgent(sockets), httpsAgent: new HttpsAgent(sockets) };
+    this.#handler = new AnsweredHandler({ ...agents, connectionTimeout: connectTimeoutMs, socketTimeout: silenceMs });
+    this.#ranges = new RangeGets({ socketsMax, connectTimeoutMs, silenceMs, agents: Object.values(agents) });
+    this.#gets = new SignedGets(this.#ranges, options.clock ?? Date.now);
     // One for each request under way.
     setMaxListeners(0, this.#closing.signal);
     this.#retry = {
@@ -124,8 +136,14 @@ export class S3ObjectStore implements ObjectStore {
     if (from === to) return new Uint8Array(0);
     const what = `read ${this.name}/${key}`;
     return await this.#request(what, to - from, async (client, { signal }) => {
+      const early = await this.#gets.get(client, { ...this.#object(key), from, to }, signal);
+      if (early?.status === 206) {
+        checkRangeHonoured(what, 206, early.headers["content-range"], from, to);
+        if (early.body.length === to - from) return early.body;
+      }
       const command = new GetObjectCommand({ ...this.#object(key), Range: `bytes=${from}-${to - 1}` });
-      const answer = await client.send(command, { abortSignal: signal });
+      const options: AnsweredOptions = { abortSignal: signal, ...(early === undefined ? {} : { answered: early }) };
+      const answer = await client.send(command, options);
       const body = answer.Body;
       if (!(body instanceof Readable)) throw new Error("the answer has no body");
       try {
@@ -183,6 +201,7 @@ export class S3ObjectStore implements ObjectStore {
     this.#closing.abort();
     const client = this.#client;
     this.#client = undefined;
+    await this.#ranges.destroy();
     await client?.then(
       (opened) => opened.destroy(),
       () => undefined,
@@ -244,7 +263,6 @@ export class S3ObjectStore implements ObjectStore {
   async #open(): Promise<S3Client> {
     const { endpoint, region } = await findServer(this.#options);
     const isAws = endpoint === undefined;
-    const sockets = { keepAlive: true, maxSockets: this.#options.socketsMax ?? 64, scheduling: "lifo" } as const;
     return new S3Client({
       region,
       ...(isAws ? {} : { endpoint }),
@@ -256,12 +274,7 @@ export class S3ObjectStore implements ObjectStore {
       // Several other servers refuse the checksums that AWS takes by default; Content-MD5 all of them know.
       requestChecksumCalculation: isAws ? "WHEN_SUPPORTED" : "WHEN_REQUIRED",
       responseChecksumValidation: isAws ? "WHEN_SUPPORTED" : "WHEN_REQUIRED",
-      requestHandler: new NodeHttpHandler({
-        httpAgent: new HttpAgent(sockets),
-        httpsAgent: new HttpsAgent(sockets),
-        connectionTimeout: this.#options.connectTimeoutMs ?? 3_000,
-        socketTimeout: this.#requestTimeoutMs,
-      }),
+      requestHandler: this.#handler,
     });
   }
 }
@@ -300,6 +313,7 @@ function checkRangeHonoured(
 
 /** @throws WrongLength */
 async function readWhole(body: Readable, bytes: number): Promise<Uint8Array> {
+  if (body instanceof WholeBody && body.bytes.length === bytes) return body.bytes;
   const into = new Uint8Array(bytes);
   let at = 0;
   for await (const chunk of body) {
