@@ -22,11 +22,16 @@ export async function memoryCase(run) {
   await makeStreams(run, { ...contender, makeGroup: async () => {}, stop: async () => {} }, { count, body: BODY });
   /** @type {Sample[]} */
   const samples = [];
+  /** @type {Sample[]} */
+  const ownSamples = [];
   const sampling = new AbortController();
   const from = Date.now();
   const sampled = (async () => {
     for await (const _ of every(SAMPLE_MS, null, { signal: sampling.signal })) {
-      samples.push({ seconds: (Date.now() - from) / 1000, mebibytes: (await readRss(server.pid)).now / MEBIBYTE });
+      const { now, own } = await readRss(server.pid);
+      const seconds = (Date.now() - from) / 1000;
+      samples.push({ seconds, mebibytes: now / MEBIBYTE });
+      ownSamples.push({ seconds, mebibytes: own / MEBIBYTE });
       if (samples.length % 60 === 0)
         progress(`${samples.length / 60} min: ${figure(samples.at(-1)?.mebibytes ?? 0)} MiB`);
     }
@@ -41,6 +46,7 @@ export async function memoryCase(run) {
   await sampled;
   await server.stop();
   const half = samples.slice(samples.length >> 1);
+  const ownHalf = ownSamples.slice(ownSamples.length >> 1);
   const of = `${minutes} min of appends over ${streamsName(count)}`;
   const own = { server: run.ownName };
   const less = /** @type {const} */ ("less");
@@ -52,6 +58,15 @@ export async function memoryCase(run) {
     better: less,
     rounds: [slopePerMinute(half)],
     note: `${figure(half[0]?.mebibytes ?? Number.NaN)} MiB at half, ${figure(half.at(-1)?.mebibytes ?? Number.NaN)} at the end; ${minutes} min, ${streamsName(count)}`,
+  });
+  run.figures.add({
+    ...own,
+    key: "memory/own-slope",
+    measure: "of it the process's own, without pages of files",
+    unit: "MiB/min",
+    better: less,
+    rounds: [slopePerMinute(ownHalf)],
+    note: `${figure(ownHalf[0]?.mebibytes ?? Number.NaN)} MiB at half, ${figure(ownHalf.at(-1)?.mebibytes ?? Number.NaN)} at the end`,
   });
   run.figures.add({
     ...own,

@@ -8,13 +8,14 @@ import { setTimeout as wait } from "node:timers/promises";
 const BLOCK_BYTES = 512;
 
 /**
- * Resident memory in bytes, now and at its highest.
+ * Resident memory in bytes, now and at its highest, and what of it is the process's own: the rest are pages of files, which the
+ * system takes back when it needs them.
  * @param {number} pid
- * @returns {Promise<{now: number, peak: number}>}
+ * @returns {Promise<{now: number, peak: number, own: number}>}
  */
 export async function readRss(pid) {
   const status = await readFile(`/proc/${pid}/status`, "utf8");
-  return { now: kibibytes(status, "VmRSS"), peak: kibibytes(status, "VmHWM") };
+  return { now: kibibytes(status, "VmRSS"), peak: kibibytes(status, "VmHWM"), own: kibibytes(status, "RssAnon") };
 }
 
 /** What the files of a directory take up on the disk, in bytes; files that go away meanwhile are not counted. @param {string} directory */
