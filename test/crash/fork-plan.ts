@@ -7,7 +7,7 @@ import type { SeededRandom } from "./random.ts";
 /** What a fork may inherit; every check after a restart reads all of it. */
 const INHERITED_BYTES_MAX = 192 * 1024;
 const DEPTH_MAX = 12;
-const AN_HOUR_MS = 3_600_000;
+const A_DAY_MS = 86_400_000;
 
 export interface ForkPlan {
   readonly config: IncarnationConfig;
@@ -38,8 +38,8 @@ function mayBeForked(life: Incarnation): boolean {
 /** The table of the protocol's section 4.2: a request that says nothing gets what its source has. */
 function expiryAsked(random: SeededRandom): Partial<Pick<IncarnationConfig, "ttlSeconds" | "expiresAt">> | undefined {
   if (random.chance(0.7)) return undefined;
-  if (random.chance(0.5)) return { ttlSeconds: random.integer(3_600, 7_200) };
-  return { expiresAt: new Date(Date.now() + AN_HOUR_MS + random.integer(0, 1e6)).toISOString() };
+  if (random.chance(0.5)) return { ttlSeconds: random.integer(86_400, 172_800) };
+  return { expiresAt: new Date(Date.now() + A_DAY_MS + random.integer(0, 1e6)).toISOString() };
 }
 
 /** A fork point: the tail, an offset that was acknowledged, or so many messages or bytes past one. */

@@ -28,7 +28,7 @@ const LEAVE_SHARE = 0.06;
 /** Slots below this keep their stream for long; the others come and go. */
 const ELDERS = 4;
 const KINDS: readonly StreamKind[] = ["octet", "text", "json"];
-const AN_HOUR_MS = 3_600_000;
+const A_DAY_MS = 86_400_000;
 
 const STEPS = {
   append: 40,
@@ -50,9 +50,9 @@ function configOf(slot: Slot, random: SeededRandom): IncarnationConfig {
   const kind = KINDS[slot.index % KINDS.length] ?? "octet";
   const config = { kind, contentType: CONTENT_TYPES[kind], ttlSeconds: null, expiresAt: null, fleeting: false };
   if (slot.index % 10 === 9) return { ...config, ttlSeconds: 1, fleeting: true };
-  if (slot.index % 10 === 8) return { ...config, ttlSeconds: random.integer(3_600, 7_200) };
+  if (slot.index % 10 === 8) return { ...config, ttlSeconds: random.integer(86_400, 172_800) };
   if (slot.index % 10 !== 7) return config;
-  return { ...config, expiresAt: new Date(Date.now() + AN_HOUR_MS + random.integer(0, 1e6)).toISOString() };
+  return { ...config, expiresAt: new Date(Date.now() + A_DAY_MS + random.integer(0, 1e6)).toISOString() };
 }
 
 /** A run of writers and live readers against one server process. */
