@@ -65,6 +65,10 @@ test.each<[string, string, readonly number[]]>([
     `${GET}PUT /v1/stream/a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9007199254740991\r\n\r\n`,
     [404, 413],
   ],
+  // Seed 52.
+  ["a method of HTTP/2 alone", "PRI /v1/stream/b\n\r\n", [405]],
+  ["a method of HTTP/2 behind a good request", `${GET}PRI /v1/stream/b\n\r\n`, [404, 405]],
+  ["the beginning of HTTP/2 behind a good request", `${GET}PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n`, [404]],
   ["a request for a tunnel", "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", [400]],
 ])("a connection that carries %s ends, and the answers before that arrive", async (_name, text, statuses) => {
   await using directory = await temporaryDirectory();

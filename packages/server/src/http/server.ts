@@ -41,6 +41,8 @@ const REQUEST_MS = 300_000;
 const UNPARSED_LINGER_MS = 2_000;
 
 const CONNECT = "CONNECT";
+/** How a client of HTTP/2 begins; as the method of a request it is one that nothing takes. */
+const HTTP2_PREFACE = "PRI";
 const PARSE_FAILURES: Readonly<Record<string, Problem>> = {
   HPE_HEADER_OVERFLOW: {
     status: 431,
@@ -111,6 +113,8 @@ export function createHttpServer(ports: HttpPorts): Server {
   const order = new ConnectionOrder();
   const serve = ports.gate === null ? route : gated(ports.gate);
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
+    // By its real name Node would cut the connection after this, and with it the answers of the requests before this one.
+    if (request.method === HTTP2_PREFACE) request.method = HTTP2_PREFACE.toLowerCase();
     order.run(request, response, () => {
       serve(ports, request, response).catch((error: unknown) => fail(ports, request, response, error));
     });
