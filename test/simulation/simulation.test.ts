@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { applyBound } from "./bounds.ts";
+import { importEarly } from "./early-imports.ts";
 import { applyPatch } from "./planted/patch.ts";
 import { PATCHES } from "./planted/patches.ts";
 
@@ -64,6 +65,15 @@ describe("a change of the server's text", () => {
     expect(applyPatch(patch, "1 x 2")).toBe("1 y 2");
     expect(() => applyPatch(patch, "1 2")).toThrow("0 places");
     expect(() => applyPatch(patch, "x x")).toThrow("2 places");
+  });
+
+  test("loads early what is loaded late, or says that it cannot", () => {
+    const late = 'async function f() {\n    const { A } = await import("./a.js");\n}';
+    expect(importEarly("f.js", late)).toBe(
+      'import { A } from "./a.js";\nasync function f() {\n    await undefined;\n}',
+    );
+    expect(importEarly("f.js", "const a = 1;")).toBe("const a = 1;");
+    expect(() => importEarly("f.js", 'void import("./a.js");')).toThrow("f.js loads a module late");
   });
 
   test("sets a bound that is set exactly once", () => {
